@@ -1,3 +1,38 @@
-from fal_runtime.models import FileInput, InputModel, OutputModel, default
+"""The runtime of generated endpoint modules: queue, runs, files and errors for fal's model endpoints.
 
-__all__ = ["FileInput", "InputModel", "OutputModel", "default"]
+Everything that a caller needs is named here. Importing it loads neither `httpx` nor `asyncio`: the first call does.
+"""
+
+from fal_runtime import errors
+from fal_runtime.client import Client, configure
+from fal_runtime.endpoint import Endpoint, Handle, endpoint
+from fal_runtime.errors import FalError
+from fal_runtime.media import MediaFile
+from fal_runtime.models import FileInput, InputModel, OutputModel, default
+from fal_runtime.queue import Completed, InProgress, Queued, Status
+from fal_runtime.result import LogEntry, Result
+from fal_runtime.retry import Retry
+from fal_runtime.settings import Timeouts
+
+__all__ = [
+    "Client",
+    "Completed",
+    "Endpoint",
+    "FalError",
+    "FileInput",
+    "Handle",
+    "InProgress",
+    "InputModel",
+    "LogEntry",
+    "MediaFile",
+    "OutputModel",
+    "Queued",
+    "Result",
+    "Retry",
+    "Status",
+    "Timeouts",
+    "configure",
+    "default",
+    "endpoint",
+    "errors",
+]

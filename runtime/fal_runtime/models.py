@@ -7,7 +7,7 @@ schema's default or `None`, so nothing a reader touches is ever a sentinel.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -34,5 +34,5 @@ def default(value: T, *, name: str | None = None) -> T:
         value: The platform's own default, for the reader; it is never sent.
         name: The field's name on the wire, where it is not the attribute's.
     """
-    unset: Any = msgspec.UNSET if name is None else msgspec.field(default=msgspec.UNSET, name=name)
-    return unset
+    unset = msgspec.UNSET if name is None else msgspec.field(default=msgspec.UNSET, name=name)
+    return cast("T", unset)

@@ -1,0 +1,264 @@
+"""What a generated module offers: the verbs of one endpoint, blocking and async, typed by its `Input` and `Output`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+
+from fal_runtime import queue
+from fal_runtime.client import Channel, Client, default_client
+from fal_runtime.inputs import build_body
+from fal_runtime.queue import EndpointId, Job, Status
+from fal_runtime.result import Result
+from fal_runtime.retry import Deadline
+from fal_runtime.run import run
+from fal_runtime.transport import drive, iterate
+
+__all__ = ["CallOptions", "Endpoint", "Handle", "RunOptions", "SubmitOptions", "SubscribeOptions", "Verbs", "endpoint"]
+
+I = TypeVar("I")  # noqa: E741
+O = TypeVar("O")  # noqa: E741
+R_co = TypeVar("R_co", covariant=True)
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call that sends an input takes."""
+
+    client: Client
+    """The client to use. Default: the one of `configure`, or one made from the environment."""
+    headers: Mapping[str, str]
+    """Sent with the request; they go before the client's own."""
+    extra: Mapping[str, Any]
+    """Fields to send beside the input's own, for what the schema does not know. They are not checked."""
+    validate: bool
+    """Whether to check the input before it is sent. Default: True. Turn it off where a schema is wrong."""
+    timeout: float | None
+    """Seconds for the whole call. Default: the client's `timeouts`."""
+    start_timeout: float
+    """Seconds within which the request must start on a runner; else it is refused with `StartTimeout`."""
+    hint: str
+    """Routes requests with the same hint to the same runner, where possible."""
+
+
+class RunOptions(CallOptions, total=False):
+    """The options of `run`."""
+
+
+class SubmitOptions(CallOptions, total=False):
+    """The options of `submit`."""
+
+    webhook_url: str
+    """Where the platform posts the result when it is there."""
+    priority: Literal["normal", "low"]
+    """`low` waits behind every `normal` request to the endpoint."""
+
+
+class SubscribeOptions(SubmitOptions, total=False):
+    """The options of `subscribe`."""
+
+    logs: bool
+    """Whether to ask for the lines that the endpoint's program prints. Default: False."""
+    on_enqueue: Callable[[str], Any]
+    """Called with the request's id as soon as it has one. Store it: the result can be fetched with it later."""
+    on_queue_update: Callable[[Status], Any]
+    """Called with `Queued`, `InProgress` and `Completed` events, whenever something changed."""
+    run_timeout: float
+    """Seconds that the request may run, counted from its start."""
+
+
+class Handle(Generic[R_co]):
+    """A submitted request. It lives on the platform: keep `request_id`, and any process can make the handle again."""
+
+    def __init__(self, job: Job, pick: Callable[[Result[Any]], R_co], client: Client | None) -> None:
+        self._job = job
+        self._pick = pick
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.endpoint_id} {self.request_id}>"
+
+    @property
+    def request_id(self) -> str:
+        """The platform's id of the request."""
+        return self._job.request_id
+
+    @property
+    def endpoint_id(self) -> str:
+        """The endpoint that was called."""
+        return self._job.endpoint_id
+
+    def _blocking(self) -> Channel:
+        return (self._client or default_client()).blocking()
+
+    def _running(self) -> Channel:
+        return (self._client or default_client()).running()
+
+    def status(self, *, logs: bool = False) -> Status:
+        """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
+        return drive(queue.status(self._blocking(), self._job, logs=logs))
+
+    async def status_async(self, *, logs: bool = False) -> Status:
+        """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
+        return await queue.status(self._running(), self._job, logs=logs)
+
+    def events(self, *, logs: bool = False, timeout: float | None = None) -> Generator[Status, None, None]:
+        """Follow the request: an event whenever something changed, a `Completed` last.
+
+        Raises:
+            TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
+        """
+        return iterate(self._events(self._blocking(), logs, timeout))
+
+    def events_async(self, *, logs: bool = False, timeout: float | None = None) -> AsyncGenerator[Status, None]:
+        """Follow the request, as `events` does."""
+        return self._events(self._running(), logs, timeout)
+
+    def _events(self, channel: Channel, logs: bool, timeout: float | None) -> AsyncGenerator[Status, None]:
+        deadline = Deadline(timeout) if timeout is not None else None
+        return queue.events(channel, self._job, logs=logs, deadline=deadline)
+
+    def result(self, *, logs: bool = False, timeout: float | None = None) -> R_co:
+        """Wait for the request's end and fetch its result.
+
+        Raises:
+            TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
+            FalError: the one that the request ended with.
+        """
+        return self._pick(drive(queue.wait(self._blocking(), self._job, logs=logs, timeout=timeout)))
+
+    async def result_async(self, *, logs: bool = False, timeout: float | None = None) -> R_co:
+        """Wait for the request's end and fetch its result, as `result` does."""
+        return self._pick(await queue.wait(self._running(), self._job, logs=logs, timeout=timeout))
+
+    def cancel(self) -> str:
+        """Ask to cancel the request; return what the platform says.
+
+        `OK` (it was still queued and is gone), `CANCELLATION_REQUESTED` (it runs; its program decides),
+        `ALREADY_COMPLETED` or `NOT_FOUND`.
+        """
+        return drive(queue.cancel(self._blocking(), self._job))
+
+    async def cancel_async(self) -> str:
+        """Ask to cancel the request, as `cancel` does."""
+        return await queue.cancel(self._running(), self._job)
+
+
+class Verbs(Generic[I, R_co]):
+    """What can be done with one endpoint. `R` is what a finished request gives: an `Output`, or a `Result` of it."""
+
+    def __init__(self, endpoint_id: str, input: Any, output: Any, pick: Callable[[Result[Any]], R_co]) -> None:
+        self.id = endpoint_id
+        self.input_type = input
+        self.output_type = output
+        self._pick = pick
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def _operation(
+        self, operation: Callable[..., Awaitable[Any]], channel: Channel, input: I, options: Mapping[str, Any]
+    ) -> Any:
+        """Check the input, and bind an operation to it and to the options that concern the wire."""
+        wire = dict(options)
+        extra, validate = wire.pop("extra", None), wire.pop("validate", True)
+        wire.pop("client", None)
+        body = build_body(input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate)
+        return operation(channel, self.id, self.output_type, body, **wire)
+
+    def run(self, input: I, **options: Unpack[RunOptions]) -> R_co:
+        """Run the endpoint on one connection and return its output. For quick endpoints; else `subscribe`.
+
+        Raises:
+            InputError: if the input is wrong; every problem is listed.
+            SubmissionUnknownError: if the connection broke after the request had left.
+            FalError: any other; see `fal_runtime.errors`.
+        """
+        channel = (options.get("client") or default_client()).blocking()
+        return self._pick(drive(self._operation(run, channel, input, options)))
+
+    async def run_async(self, input: I, **options: Unpack[RunOptions]) -> R_co:
+        """Run the endpoint on one connection and return its output, as `run` does."""
+        channel = (options.get("client") or default_client()).running()
+        return self._pick(await self._operation(run, channel, input, options))
+
+    def submit(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
+        """Put a request into the queue and return its handle at once. It runs whether or not anyone waits.
+
+        Raises:
+            InputError: if the input is wrong; every problem is listed, and nothing was sent.
+            SubmissionUnknownError: if the connection broke after the request had left.
+            FalError: any other; see `fal_runtime.errors`.
+        """
+        client = options.get("client")
+        job = drive(self._operation(_submit, (client or default_client()).blocking(), input, options))
+        return Handle(job, self._pick, client)
+
+    async def submit_async(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
+        """Put a request into the queue and return its handle at once, as `submit` does."""
+        client = options.get("client")
+        job = await self._operation(_submit, (client or default_client()).running(), input, options)
+        return Handle(job, self._pick, client)
+
+    def subscribe(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
+        """Submit a request, wait for its end and return its output.
+
+        Leaving early for whatever reason (a timeout, Ctrl-C, an error in a callback) cancels the request.
+
+        Raises:
+            InputError: if the input is wrong; every problem is listed.
+            TimeoutExpired: if a clock ran out.
+            FalError: any other; see `fal_runtime.errors`.
+        """
+        channel = (options.get("client") or default_client()).blocking()
+        return self._pick(drive(self._operation(queue.subscribe, channel, input, options)))
+
+    async def subscribe_async(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
+        """Submit a request, wait for its end and return its output, as `subscribe` does."""
+        channel = (options.get("client") or default_client()).running()
+        return self._pick(await self._operation(queue.subscribe, channel, input, options))
+
+    def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:
+        """The handle of a request that was submitted before, here or anywhere."""
+        job = Job(endpoint_id=self.id, output=self.output_type, request_id=request_id)
+        return Handle(job, self._pick, client)
+
+
+async def _submit(
+    channel: Channel, endpoint_id: str, output: Any, body: bytes, *, timeout: float | None = None, **options: Any
+) -> Job:
+    return await queue.submit(channel, endpoint_id, output, body, deadline=Deadline(timeout), **options)
+
+
+def _data(result: Result[Any]) -> Any:
+    return result.data
+
+
+def _itself(result: Result[Any]) -> Any:
+    return result
+
+
+class Endpoint(Verbs[I, O]):
+    """One endpoint, typed: each verb takes an `Input` and gives an `Output`.
+
+    Args:
+        endpoint_id: The platform's id, `fal-ai/flux/dev`.
+        input: The type of inputs.
+        output: The type of outputs.
+    """
+
+    def __init__(self, endpoint_id: str, input: Any, output: Any) -> None:
+        super().__init__(endpoint_id, input, output, _data)
+
+    @property
+    def with_result(self) -> Verbs[I, Result[O]]:
+        """The same verbs, each giving a `Result`: the output, and what else the platform said about the request."""
+        return Verbs(self.id, self.input_type, self.output_type, _itself)
+
+
+def endpoint(endpoint_id: str) -> Endpoint[dict[str, Any], Any]:
+    """An endpoint without types, for one that has no module: plain dicts in, plain JSON values out.
+
+    Raises:
+        ConfigurationError: if `endpoint_id` is not one.
+    """
+    return Endpoint(EndpointId(endpoint_id).text, dict, Any)

@@ -1,0 +1,379 @@
+"""The queue: submit, watch, fetch, cancel. Source of the wire facts: fal docs, "Inference API" reference, queue pages.
+
+Each operation is written once, as a coroutine over a `Channel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+import msgspec
+
+from fal_runtime.client import Channel
+from fal_runtime.errors import (
+    ConfigurationError,
+    FalError,
+    OutputError,
+    RunnerError,
+    StartTimeout,
+    TimeoutExpired,
+    error_from_response,
+    mapping,
+    sequence,
+)
+from fal_runtime.result import LogEntry, Result, build_output
+from fal_runtime.retry import Deadline
+from fal_runtime.transport import Response, lower
+
+__all__ = ["Completed", "EndpointId", "InProgress", "Job", "Queued", "Status"]
+
+
+class Queued(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="IN_QUEUE"):
+    """The request waits for a runner."""
+
+    request_id: str
+    position: int | None = None
+    """How many requests are ahead of it."""
+    logs: tuple[LogEntry, ...] = ()
+
+
+class InProgress(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="IN_PROGRESS"):
+    """The request runs."""
+
+    request_id: str
+    logs: tuple[LogEntry, ...] = ()
+    """Lines that no earlier event had, if logs were asked for."""
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="COMPLETED"):
+    """The request has ended: with a result, with an error, or cancelled."""
+
+    request_id: str
+    logs: tuple[LogEntry, ...] = ()
+    metrics: dict[str, Any] = {}
+    """What the platform measured, such as `inference_time` in seconds."""
+    error: str | None = None
+    """What went wrong, if the platform says so here."""
+    error_type: str | None = None
+
+
+Status: TypeAlias = Queued | InProgress | Completed
+
+
+class EndpointId(msgspec.Struct, frozen=True):
+    """An endpoint's id, `[workflows/|comfy/]owner/alias[/path]`, and its parts.
+
+    Raises:
+        ConfigurationError: if the text is not an id.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        parts = self.text.split("/")
+        enough = 3 if parts[0] in ("workflows", "comfy") else 2
+        if len(parts) < enough or any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+            raise ConfigurationError(f"{self.text!r} is not an endpoint id; one looks like 'fal-ai/flux/dev'")
+
+    @property
+    def app(self) -> str:
+        """The id without its path: what status, result and cancel go by."""
+        parts = self.text.split("/")
+        return "/".join(parts[: 3 if parts[0] in ("workflows", "comfy") else 2])
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A submitted request: where to ask about it, and what type its output has."""
+
+    endpoint_id: str
+    output: Any
+    request_id: str
+    status_url: str | None = None
+    response_url: str | None = None
+    cancel_url: str | None = None
+
+    def url(self, channel: Channel, handed_out: str | None, suffix: str) -> str:
+        """The URL the server handed out if it lies on the configured queue, or else one built from the id."""
+        if handed_out and channel.client.trusts(handed_out, "queue"):
+            return handed_out
+        app = EndpointId(self.endpoint_id).app
+        return f"{channel.client.urls['queue']}/{app}/requests/{self.request_id}{suffix}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What every error about this request carries."""
+        return {"endpoint_id": self.endpoint_id, "request_id": self.request_id}
+
+
+def paid_headers(start_timeout: float | None, hint: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The headers that a run and a submission have in common. Source: fal docs, "Platform Headers".
+
+    Raises:
+        ConfigurationError: for a `start_timeout` that the platform does not accept.
+    """
+    sent = lower(headers)
+    if start_timeout is not None:
+        if start_timeout <= 0.1:
+            raise ConfigurationError("start_timeout must be above 0.1 seconds")
+        sent["x-fal-request-start-timeout"] = f"{start_timeout:g}"
+        if start_timeout > 1:  # the older name, which knows no shorter time; servers that know both prefer the newer
+            sent["x-fal-request-timeout"] = f"{start_timeout:g}"
+    if hint is not None:
+        sent["x-fal-runner-hint"] = hint
+    return sent
+
+
+async def submit(
+    channel: Channel,
+    endpoint_id: str,
+    output: Any,
+    body: bytes,
+    *,
+    webhook_url: str | None = None,
+    priority: str | None = None,
+    hint: str | None = None,
+    start_timeout: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    deadline: Deadline | None = None,
+) -> Job:
+    """Put a request into the queue. Raises what `Channel.call` raises, and the error that a refusal stands for."""
+    sent = paid_headers(start_timeout, hint, headers)
+    if priority is not None:
+        sent["x-fal-queue-priority"] = priority
+    response = await channel.call(
+        "submit",
+        "POST",
+        f"{channel.client.urls['queue']}/{EndpointId(endpoint_id).text}",
+        headers=sent,
+        params={"fal_webhook": webhook_url} if webhook_url else None,
+        body=body,
+        deadline=deadline,
+        endpoint_id=endpoint_id,
+    )
+    answer = _object(response, endpoint_id, None)
+    request_id = answer.get("request_id")
+    if not isinstance(request_id, str) or not request_id:
+        raise OutputError("the queue's answer names no request_id", endpoint_id=endpoint_id, body=response.body)
+    urls = {name: answer.get(name) for name in ("status_url", "response_url", "cancel_url")}
+    return Job(
+        endpoint_id=endpoint_id,
+        output=output,
+        request_id=request_id,
+        **{name: url for name, url in urls.items() if isinstance(url, str)},
+    )
+
+
+async def status(channel: Channel, job: Job, *, logs: bool = False, deadline: Deadline | None = None) -> Status:
+    """Ask how a request stands, once."""
+    url = job.url(channel, job.status_url, "/status")
+    response = await channel.call(
+        "status", "GET", url, params={"logs": 1} if logs else None, deadline=deadline, **job.about
+    )
+    return read_status(_object(response, **job.about), job)
+
+
+def read_status(answer: dict[str, Any], job: Job) -> Status:
+    """Read a status object. One that is not known is final, so that nobody waits for ever on a new word."""
+    logs = tuple(LogEntry.read(mapping(line)) for line in sequence(answer.get("logs")))
+    word = answer.get("status")
+    if word == "IN_QUEUE":
+        position = answer.get("queue_position")
+        return Queued(request_id=job.request_id, logs=logs, position=position if isinstance(position, int) else None)
+    if word == "IN_PROGRESS":
+        return InProgress(request_id=job.request_id, logs=logs)
+    error = answer.get("error")
+    if word != "COMPLETED":
+        error = error or f"the queue answered a status that is not known: {word!r}"
+    return Completed(
+        request_id=job.request_id,
+        logs=logs,
+        metrics=mapping(answer.get("metrics")),
+        error=str(error) if error else None,
+        error_type=answer.get("error_type"),
+    )
+
+
+async def events(
+    channel: Channel,
+    job: Job,
+    *,
+    logs: bool = False,
+    deadline: Deadline | None = None,
+    start_timeout: float | None = None,
+    run_timeout: float | None = None,
+) -> AsyncGenerator[Status, None]:
+    """Follow a request to its end: an event whenever something changed, a `Completed` last.
+
+    Raises:
+        StartTimeout, TimeoutExpired: if a clock runs out. The request itself goes on.
+    """
+    total = deadline or Deadline(channel.client.timeouts.total)
+    clock = Deadline(start_timeout if start_timeout is not None else channel.client.timeouts.start)
+    clock_error: type[TimeoutExpired] = StartTimeout
+    started = False
+    seen: set[tuple[str, str]] = set()
+    last: Status | None = None
+    pause = 0.1
+    while True:
+        current = await status(channel, job, logs=logs, deadline=total)
+        # The server's log is a moving window, not a growing list, so lines are told apart by time and text.
+        fresh = tuple(line for line in current.logs if (line.timestamp, line.message) not in seen)
+        seen.update((line.timestamp, line.message) for line in fresh)
+        current = msgspec.structs.replace(current, logs=fresh)
+        if isinstance(current, InProgress) and not started:
+            started, clock_error = True, TimeoutExpired
+            clock = Deadline(run_timeout if run_timeout is not None else channel.client.timeouts.run)
+            pause = 0.1
+        if isinstance(current, Completed):
+            yield current
+            return
+        if fresh or last is None or current != msgspec.structs.replace(last, logs=()):
+            yield current
+        last = current
+        if total.over():
+            raise TimeoutExpired(f"not done within {total.seconds:g} s", **job.about)
+        if clock.over():
+            what = "the request ran" if started else "the request did not start for"
+            error = clock_error(f"{what} longer than {clock.seconds:g} s", **job.about)
+            error.clock = "run" if started else "start"
+            raise error
+        await channel.io.sleep(clock.within(total.within(pause)) or 0.0)
+        pause = min(pause * 1.25, 2.0)
+
+
+async def fetch(channel: Channel, job: Job, end: Completed) -> Result[Any]:
+    """Fetch the result of a request that has ended. Raises the error that it ended with."""
+    response = await channel.call(
+        "result", "GET", job.url(channel, job.response_url, ""), deadline=Deadline(600.0), **job.about
+    )
+    if response.status >= 300:
+        error = error_from_response(response.status, response.headers, response.body, **job.about)
+        error.error_type = error.error_type or end.error_type
+        raise error
+    if end.error:
+        message = f"the request ended with an error: {end.error}"
+        raise RunnerError(
+            message, status_code=response.status, error_type=end.error_type, body=response.body, **job.about
+        )
+    return make_result(channel, job, response, end)
+
+
+def make_result(channel: Channel, job: Job, response: Response, end: Completed | None) -> Result[Any]:
+    """Make the result of an answer."""
+    data, warnings = build_output(job.output, response, strict=channel.client.strict, **job.about)
+    return Result(
+        data=data,
+        request_id=job.request_id or None,
+        endpoint_id=job.endpoint_id,
+        headers=response.headers,
+        raw=response.body,
+        metrics=end.metrics if end else {},
+        logs=end.logs if end else (),
+        warnings=warnings,
+    )
+
+
+async def cancel(channel: Channel, job: Job, *, deadline: Deadline | None = None) -> str:
+    """Ask to cancel a request; return what the platform says.
+
+    `OK` (it was still queued and is gone), `CANCELLATION_REQUESTED` (it runs; its program decides),
+    `ALREADY_COMPLETED` or `NOT_FOUND`.
+    """
+    response = await channel.call(
+        "cancel", "PUT", job.url(channel, job.cancel_url, "/cancel"), deadline=deadline, **job.about
+    )
+    answer: Any = msgspec.json.decode(response.body) if response.body.startswith(b"{") else None
+    word = mapping(answer).get("status")
+    if isinstance(word, str):
+        return word
+    if response.status >= 300:
+        raise error_from_response(response.status, response.headers, response.body, **job.about)
+    return "OK" if response.status == 200 else "CANCELLATION_REQUESTED"
+
+
+async def follow(
+    channel: Channel,
+    job: Job,
+    *,
+    logs: bool = False,
+    on_queue_update: Callable[[Status], Any] | None = None,
+    deadline: Deadline | None = None,
+    start_timeout: float | None = None,
+    run_timeout: float | None = None,
+) -> Completed:
+    """Follow a request to its end, which is returned with all the log lines. Raises as `events` does."""
+    collected: list[LogEntry] = []
+    source = events(channel, job, logs=logs, deadline=deadline, start_timeout=start_timeout, run_timeout=run_timeout)
+    async with aclosing(source):
+        async for event in source:
+            collected += event.logs
+            if on_queue_update is not None:
+                await channel.io.invoke(on_queue_update, event)
+            if isinstance(event, Completed):
+                return msgspec.structs.replace(event, logs=tuple(collected))
+    raise AssertionError("unreachable")
+
+
+async def wait(channel: Channel, job: Job, *, logs: bool, timeout: float | None) -> Result[Any]:
+    """Wait for a request's end and fetch its result. Leaving early leaves the request running."""
+    deadline = Deadline(timeout) if timeout is not None else None
+    return await fetch(channel, job, await follow(channel, job, logs=logs, deadline=deadline))
+
+
+async def subscribe(
+    channel: Channel,
+    endpoint_id: str,
+    output: Any,
+    body: bytes,
+    *,
+    logs: bool = False,
+    on_enqueue: Callable[[str], Any] | None = None,
+    on_queue_update: Callable[[Status], Any] | None = None,
+    timeout: float | None = None,
+    start_timeout: float | None = None,
+    run_timeout: float | None = None,
+    **submission: Any,
+) -> Result[Any]:
+    """Submit a request, follow it, fetch its result; cancel it when left for any other reason than its end."""
+    deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.total)
+    job = await submit(channel, endpoint_id, output, body, start_timeout=start_timeout, deadline=deadline, **submission)
+    try:
+        if on_enqueue is not None:
+            await channel.io.invoke(on_enqueue, job.request_id)
+        end = await follow(
+            channel,
+            job,
+            logs=logs,
+            on_queue_update=on_queue_update,
+            deadline=deadline,
+            start_timeout=start_timeout,
+            run_timeout=run_timeout,
+        )
+    except BaseException as error:
+        error.add_note(await channel.io.shield(_give_up(channel, job)))
+        raise
+    return await fetch(channel, job, end)
+
+
+async def _give_up(channel: Channel, job: Job) -> str:
+    """Cancel a request whose caller is gone, and say what came of it."""
+    try:
+        outcome = await cancel(channel, job, deadline=Deadline(5.0))
+    except FalError as error:
+        return f"request {job.request_id} could not be cancelled and may still be running: {error.message}"
+    return f"request {job.request_id} was left, and cancelling it answered {outcome}"
+
+
+def _object(response: Response, endpoint_id: str, request_id: str | None) -> dict[str, Any]:
+    """Read an answer of the queue itself, which is an object. Raises the error that the answer stands for."""
+    if response.status >= 300:
+        raise error_from_response(
+            response.status, response.headers, response.body, endpoint_id=endpoint_id, request_id=request_id
+        )
+    try:
+        return msgspec.json.decode(response.body, type=dict[str, Any])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        message = "the queue's answer is not a JSON object"
+        raise OutputError(message, endpoint_id=endpoint_id, request_id=request_id, body=response.body) from error

@@ -1,0 +1,102 @@
+"""A finished request with everything the platform said about it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from fal_runtime.errors import FieldError, OutputError, billable_units, mapping
+from fal_runtime.transport import Response
+
+__all__ = ["LogEntry", "Result", "decoder"]
+
+O_co = TypeVar("O_co", covariant=True)
+
+logger = logging.getLogger("fal_runtime")
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that the endpoint's program printed. Source: fal docs, queue status reference."""
+
+    message: str = ""
+    timestamp: str = ""
+    """When, as the server wrote it (ISO 8601)."""
+    level: str | None = None
+    source: str | None = None
+
+    @classmethod
+    def read(cls, line: dict[str, Any]) -> LogEntry:
+        """Read a line as it came, whatever is missing in it; an older form keeps the level among `labels`."""
+        words = {name: line.get(name) for name in ("message", "timestamp", "level", "source")}
+        words["level"] = words["level"] or mapping(line.get("labels")).get("level")
+        return cls(**{name: str(word) for name, word in words.items() if word is not None})
+
+
+class Result(msgspec.Struct, Generic[O_co], frozen=True, kw_only=True):
+    """A finished request: its output, and what else the platform said."""
+
+    data: O_co
+    """The output."""
+    request_id: str | None
+    """The platform's id of the request, to quote to support and to find it again."""
+    endpoint_id: str
+    headers: dict[str, str]
+    """The answer's HTTP headers, with lower-case names."""
+    raw: bytes
+    """The answer as it came."""
+    metrics: dict[str, Any] = {}
+    """What the platform measured, such as `inference_time` in seconds. Empty for a direct `run`."""
+    logs: tuple[LogEntry, ...] = ()
+    """The lines printed, if they were asked for."""
+    warnings: tuple[FieldError, ...] = ()
+    """Where the answer departs from the schema."""
+
+    @property
+    def billable_units(self) -> float | None:
+        """What was billed, in the endpoint's own unit; `None` if the platform did not say (never 0 for unknown)."""
+        return billable_units(self.headers)
+
+
+@functools.lru_cache(maxsize=256)
+def decoder(type_: Any) -> msgspec.json.Decoder[Any]:
+    """The decoder of a type, built on its first use."""
+    return msgspec.json.Decoder(type_)
+
+
+_reported: set[tuple[str, str, str]] = set()
+
+
+def build_output(
+    type_: Any, response: Response, *, endpoint_id: str, request_id: str | None, strict: bool
+) -> tuple[Any, tuple[FieldError, ...]]:
+    """Build an endpoint's output from an answer, leniently unless `strict`.
+
+    Raises:
+        OutputError: if the answer is not JSON although the type wants it, or departs from the schema and `strict`.
+    """
+    about: dict[str, Any] = {"endpoint_id": endpoint_id, "request_id": request_id, "body": response.body}
+    content_type = response.headers.get("content-type", "application/json").partition(";")[0].strip()
+    if type_ is Any and not content_type.endswith("json"):
+        return (response.body.decode() if content_type.startswith("text/") else response.body), ()
+    try:
+        return decoder(type_).decode(response.body), ()
+    except msgspec.ValidationError as error:
+        first = error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"the answer ({content_type}) cannot be read as JSON; it is kept as `body` of this error"
+        raise OutputError(message, **about) from error
+    from fal_runtime.conform import conform
+
+    data, warnings = conform(msgspec.json.decode(response.body), type_)
+    warnings = warnings or (FieldError(path="", rule="schema", message=str(first)),)
+    if strict:
+        raise OutputError("the answer departs from its schema", errors=warnings, **about) from first
+    for warning in warnings:
+        seen = (endpoint_id, warning.path, warning.rule)
+        if seen not in _reported:
+            _reported.add(seen)
+            logger.warning("%s: the answer departs from its schema at %s", endpoint_id, warning)
+    return data, warnings

@@ -1,0 +1,44 @@
+"""Direct runs: one request, one answer, no queue. Source of the wire facts: fal docs, "Synchronous requests"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fal_runtime.client import Channel
+from fal_runtime.errors import error_from_response
+from fal_runtime.queue import EndpointId, Job, make_result, paid_headers
+from fal_runtime.result import Result
+from fal_runtime.retry import Deadline
+
+__all__ = ["run"]
+
+
+async def run(
+    channel: Channel,
+    endpoint_id: str,
+    output: Any,
+    body: bytes,
+    *,
+    hint: str | None = None,
+    start_timeout: float | None = None,
+    timeout: float | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Result[Any]:
+    """Run an endpoint on one connection. Raises what `Channel.call` raises, and the error the answer stands for."""
+    seconds = timeout if timeout is not None else channel.client.timeouts.run
+    response = await channel.call(
+        "run",
+        "POST",
+        f"{channel.client.urls['run']}/{EndpointId(endpoint_id).text}",
+        headers=paid_headers(start_timeout, hint, headers),
+        body=body,
+        deadline=Deadline(seconds),
+        timeout=seconds,
+        endpoint_id=endpoint_id,
+    )
+    if response.status >= 300:
+        raise error_from_response(response.status, response.headers, response.body, endpoint_id=endpoint_id)
+    request_id = response.headers.get("x-fal-request-id", "")
+    job = Job(endpoint_id=endpoint_id, output=output, request_id=request_id)
+    return make_result(channel, job, response, None)

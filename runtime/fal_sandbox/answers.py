@@ -1,0 +1,353 @@
+"""Believable answers: a value for any output schema, seeded by the input and echoing what it can of it.
+
+Everything here follows from the output schema, the input and the names of fields; no endpoint is special.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from fal_sandbox.files import CLIP_FRAMES, CLIP_SECONDS, KINDS, MAX_SIDE, SAMPLE_RATE, FileSpec, FileStore
+from fal_sandbox.schemas import Contract, Schema
+from fal_sandbox.seeds import Seed
+
+PRESETS = {
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+}
+"""Width and height of the named image sizes. Source: fal docs, image size presets."""
+
+_CAPTIONS = ("prompt", "text", "text_prompt", "gen_text", "lyrics", "query", "script", "input")
+_COUNTS = ("num_images", "num_samples", "num_outputs", "num_videos", "num_songs", "batch_size")
+_MAX_COUNT = 64
+_MAX_DEPTH = 8
+_CLIP_SIZE = 320
+_DEFAULT_SIZE = (1024, 1024)
+_UNWANTED = re.compile(r"error|debug|nsfw|flagged|partial|moderation|warning")
+_WORDS = (
+    "a quiet harbour at dawn",
+    "soft light over the hills",
+    "two cups of tea on a wooden table",
+    "the sound of rain on a tin roof",
+    "a red bicycle against a white wall",
+    "slow clouds above the city",
+    "a dog asleep beside the stove",
+    "paper boats on a shallow stream",
+)
+_NUMBERS: tuple[tuple[str, float, float], ...] = (
+    ("seed", 0, 4_294_967_295),
+    ("sample_rate", SAMPLE_RATE, SAMPLE_RATE),
+    ("channels", 1, 1),
+    ("fps", CLIP_FRAMES / CLIP_SECONDS, CLIP_FRAMES / CLIP_SECONDS),
+    ("num_frames", CLIP_FRAMES, CLIP_FRAMES),
+    ("duration_ms", 1000 * CLIP_SECONDS, 1000 * CLIP_SECONDS),
+    ("duration", CLIP_SECONDS, CLIP_SECONDS),
+    ("bitrate", 16 * SAMPLE_RATE, 16 * SAMPLE_RATE),
+    ("tokens", 8, 400),
+    ("cost", 0, 0),
+    ("index", 0, 0),
+    ("width", 64, 512),
+    ("height", 64, 512),
+)
+"""For a number whose name contains the word: its range. The first that fits counts."""
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("zip|archive|artifacts|remeshing_dir|debug_dataset|preprocessed", "zip"),
+    ("json|config|captions|metadata", "json"),
+    ("lora|latents|embedding|weights|safetensors", "safetensors"),
+    ("usdz|fbx|blend", "bin"),
+    (r"splat|\bply|_ply", "ply"),
+    (r"\bobj|_obj", "obj"),
+    (r"\bstl|_stl", "stl"),
+    ("glb|mesh|model|world|scene|gltf", "glb"),
+    ("svg|vector", "svg"),
+    ("video|movie|animation|clip", "gif"),
+    ("audio|voice|vocals|speech|music|song|sound|guitar|bass|piano|drums|stem|target|residual", "wav"),
+    ("image|picture|photo|thumbnail|mask|texture|color|normal|roughness|metallic|spritesheet|visual|preview", "image"),
+)
+"""What a file's field is called, and what the file is then. The first that fits counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the answer a value goes: names from the root, the innermost last."""
+
+    names: tuple[str, ...] = ()
+
+    def below(self, name: str) -> Place:
+        return Place((*self.names, name))
+
+    @property
+    def name(self) -> str:
+        """The innermost name that is not a position in a list."""
+        return next((name for name in reversed(self.names) if not name.isdigit()), "")
+
+    @property
+    def label(self) -> str:
+        return "/".join(self.names)
+
+
+class Answer:
+    """One answer in the making.
+
+    Args:
+        contract: the endpoint's schemas.
+        category: the endpoint's category in the catalogue, a hint at what unnamed files are.
+        input: the accepted input.
+        files: where generated files go.
+        url: makes the public URL of a file's name.
+    """
+
+    def __init__(
+        self, contract: Contract, category: str, input: dict[str, Any], files: FileStore, url: Callable[[str], str]
+    ) -> None:
+        self._contract = contract
+        self._category = category
+        self._input = input
+        self._files = files
+        self._url = url
+        self._seed = Seed(contract.endpoint_id, input)
+        self._defaults = {
+            name: schema["default"]
+            for name, schema in contract.resolve(contract.input).get("properties", {}).items()
+            if "default" in schema
+        }
+
+    def make(self) -> Any:
+        """The output."""
+        return self._value(self._contract.output, Place())
+
+    @property
+    def count(self) -> int:
+        """How many media were asked for."""
+        for name in _COUNTS:
+            wanted = self._asked(name)
+            if isinstance(wanted, int) and wanted > 0:
+                return min(wanted, _MAX_COUNT)
+        return 1
+
+    def _asked(self, name: str) -> Any:
+        value = self._input.get(name)
+        return self._defaults.get(name) if value is None else value
+
+    def _value(self, schema: Schema, place: Place) -> Any:
+        schema = self._contract.resolve(schema)
+        if (echoed := self._echo(schema, place)) is not None:
+            return echoed
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return schema["enum"][0]
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                return self._member(schema[key], schema, place)
+        if "default" in schema and self._contract.accepts(schema, schema["default"]):
+            return schema["default"]
+        match schema.get("type"):
+            case "object":
+                return self._object(schema, place)
+            case "array":
+                return self._array(schema, place)
+            case "string":
+                return self._string(schema, place)
+            case "integer":
+                return int(self._number(schema, place, whole=True))
+            case "number":
+                return self._number(schema, place, whole=False)
+            case "boolean":
+                return not _UNWANTED.search(place.name) and self._seed.number(place.label, 0, 1) == 1
+            case "null":
+                return None
+            case _:
+                return self._object(schema, place) if "properties" in schema else {}
+
+    def _echo(self, schema: Schema, place: Place) -> Any:
+        """What the input says under the same name, at the top only, and only plain values that fit."""
+        if len(place.names) != 1:
+            return None
+        given = self._asked(place.name)
+        if isinstance(given, str | int | float) and self._contract.accepts(schema, given):
+            return given
+        return None
+
+    def _member(self, members: list[Schema], schema: Schema, place: Place) -> Any:
+        options = [member for member in members if member.get("type") != "null"]
+        if len(options) < len(members) and (
+            not options or _UNWANTED.search(place.name) or len(place.names) > _MAX_DEPTH
+        ):
+            return None
+        siblings = {
+            key: value for key, value in schema.items() if key in ("minLength", "maxLength", "maximum", "minimum")
+        }
+        return self._value({**self._contract.resolve(options[0]), **siblings}, place)
+
+    def _object(self, schema: Schema, place: Place) -> Any:
+        properties: Schema = schema.get("properties", {})
+        if self._is_file(properties):
+            return self._file(schema, place)
+        required = schema.get("required", [])
+        out: dict[str, Any] = {}
+        for name in [*schema.get("x-fal-order-properties", []), *properties]:
+            if name in out or name not in properties:
+                continue
+            welcome = "nsfw" in name or not _UNWANTED.search(name)
+            if name in required or (welcome and len(place.names) < _MAX_DEPTH):
+                out[name] = self._value(properties[name], place.below(name))
+        extra = schema.get("additionalProperties")
+        if not properties and isinstance(extra, dict) and extra:
+            out["inference"] = self._value(cast("Schema", extra), place.below("inference"))
+        return out
+
+    def _array(self, schema: Schema, place: Place) -> list[Any]:
+        items: Schema = schema.get("items", {})
+        prefix: list[Schema] = schema.get("prefixItems", [])
+        resolved = self._contract.resolve(items)
+        per_medium = self._is_file(resolved.get("properties", {})) or resolved.get("type") == "boolean"
+        count = self.count if per_medium and len(place.names) == 1 else 2
+        if resolved.get("type") in ("number", "integer") and "minItems" not in schema:
+            count = 4 if "bbox" in place.name or "box" in place.name else 3
+        count = max(schema.get("minItems", 0), min(count, schema.get("maxItems", count)))
+        if prefix:
+            count = max(len(prefix), schema.get("minItems", 0))
+        return [self._value(prefix[n] if n < len(prefix) else items, place.below(str(n))) for n in range(count)]
+
+    def _number(self, schema: Schema, place: Place, *, whole: bool) -> float:
+        named = ((low, high) for word, low, high in _NUMBERS if word in place.name)
+        low, high = next(named, (1, 20) if whole else (0, 1))
+        smallest, largest = schema.get("minimum"), schema.get("maximum")
+        step = schema.get("multipleOf") or (1 if whole else 0)
+        if (bound := schema.get("exclusiveMinimum")) is not None:
+            smallest = bound + (step or 0.01)
+        if (bound := schema.get("exclusiveMaximum")) is not None:
+            largest = bound - (step or 0.01)
+        low = low if smallest is None else max(low, smallest)
+        high = max(low, high) if largest is None else min(max(low, high), largest)
+        low = min(low, high)
+        if whole:
+            value: float = self._seed.number(place.label, int(low), int(high))
+        else:
+            value = round(low + (high - low) * self._seed.fraction(place.label), 4)
+        return step * round(value / step) if step not in (0, 1) else value
+
+    def _string(self, schema: Schema, place: Place) -> str:
+        text = self._text(schema.get("format", ""), place)
+        shortest, longest = schema.get("minLength", 0), schema.get("maxLength")
+        return text.ljust(shortest, ".")[:longest]
+
+    def _text(self, format: str, place: Place) -> str:
+        name = place.name
+        if format in ("uuid", "uuid4"):
+            return str(uuid.UUID(self._seed.token(place.label), version=4))
+        if format == "date-time":
+            return "2026-01-01T00:00:00Z"
+        if format == "binary":
+            return ""
+        if format == "uri" or name == "url" or name.endswith(("_url", "_urls")):
+            return self._public(self._spec(place))
+        if name == "id" or name.endswith("_id"):
+            return self._seed.token(place.label)
+        if "lang" in name:
+            return "en"
+        if name == "finish_reason":
+            return "stop"
+        if name == "content_type":
+            return "application/octet-stream"
+        words = self._seed.choice(place.label, _WORDS)
+        caption = self._caption
+        return f"{words} ({caption})" if caption and len(place.names) == 1 else words
+
+    @staticmethod
+    def _is_file(properties: Schema) -> bool:
+        """A file is an object with a string `url`. Source: fal docs, the `File` and `Image` types."""
+        url = properties.get("url", {})
+        return url.get("type") == "string" or any(one.get("type") == "string" for one in url.get("anyOf", []))
+
+    def _file(self, schema: Schema, place: Place) -> dict[str, Any]:
+        spec = self._spec(place)
+        clip = spec.kind == "gif"
+        required = schema.get("required", [])
+        sized = "file_size" in required or not KINDS[spec.kind].slow
+        facts: dict[str, Callable[[], object]] = {
+            "url": lambda: self._public(spec),
+            "content_type": lambda: spec.content_type,
+            "file_name": lambda: spec.name,
+            "file_size": lambda: len(self._files.content(spec)) if sized else None,
+            "width": lambda: spec.width or None,
+            "height": lambda: spec.height or None,
+            "duration": lambda: CLIP_SECONDS if clip or spec.kind == "wav" else None,
+            "fps": lambda: CLIP_FRAMES / CLIP_SECONDS if clip else None,
+            "num_frames": lambda: CLIP_FRAMES if clip else None,
+        }
+        out: dict[str, Any] = {}
+        properties: Schema = schema.get("properties", {})
+        for name in [*schema.get("x-fal-order-properties", []), *properties]:
+            if name in out or name not in properties or (name == "file_data" and name not in required):
+                continue
+            value = facts[name]() if name in facts else None
+            if value is not None and self._contract.accepts(properties[name], value):
+                out[name] = value
+            elif name in required or name not in facts:
+                out[name] = self._value(properties[name], place.below(name))
+        return out
+
+    def _spec(self, place: Place) -> FileSpec:
+        seed = self._seed.number(f"file {place.label}", 0, 2**32 - 1)
+        kind = self._kind(place)
+        if kind == "gif":
+            width, height = self._size()
+            scale = _CLIP_SIZE / max(width, height)
+            size = (max(16, int(width * scale) // 2 * 2), max(16, int(height * scale) // 2 * 2))
+            return FileSpec(kind, seed, self._caption, *size)
+        if kind in ("png", "jpeg", "webp", "svg"):
+            return FileSpec(kind, seed, self._caption, *self._size())
+        return FileSpec(kind, seed, self._caption)
+
+    def _kind(self, place: Place) -> str:
+        names = [name for name in reversed(place.names) if not name.isdigit()]
+        # A field's own name says most; then what it lies in; then what the endpoint is for.
+        product = self._category.rpartition("-to-")[2]
+        for name in [*names, {"3d": "mesh", "training": "lora"}.get(product, product)]:
+            for pattern, kind in _KINDS:
+                if re.search(pattern, name):
+                    return self._image_format() if kind == "image" else kind
+        return "txt"
+
+    def _image_format(self) -> str:
+        wanted = self._asked("output_format") or self._asked("image_format") or self._asked("format")
+        formats = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "svg": "svg"}
+        return formats.get(str(wanted).lower(), "png")
+
+    def _size(self) -> tuple[int, int]:
+        """The picture size asked for, in pixels: a size, a preset, a ratio, or else square."""
+        wanted = self._asked("image_size") or self._asked("video_size")
+        if isinstance(wanted, str) and wanted in PRESETS:
+            return PRESETS[wanted]
+        source = cast("dict[str, Any]", wanted) if isinstance(wanted, dict) else self._input
+        width, height = source.get("width"), source.get("height")
+        if isinstance(width, int | float) and isinstance(height, int | float) and width >= 1 and height >= 1:
+            return min(int(width), MAX_SIDE), min(int(height), MAX_SIDE)
+        ratio = re.fullmatch(r"(\d{1,4}(?:\.\d+)?):(\d{1,4}(?:\.\d+)?)", str(self._asked("aspect_ratio")))
+        across, down = (float(ratio[1]), float(ratio[2])) if ratio else (1.0, 1.0)
+        if not ratio or min(across, down) <= max(across, down) / 8:
+            return _DEFAULT_SIZE
+        scale = _DEFAULT_SIZE[0] / max(across, down)
+        return round(across * scale), round(down * scale)
+
+    @property
+    def _caption(self) -> str:
+        given = (self._input.get(name) for name in _CAPTIONS)
+        return next((text for text in given if isinstance(text, str) and text), "") or self._contract.endpoint_id
+
+    def _public(self, spec: FileSpec) -> str:
+        # With `sync_mode` media come back inside the answer. Source: fal docs, the common input field.
+        if self._input.get("sync_mode") is True:
+            return f"data:{spec.content_type};base64,{base64.b64encode(self._files.content(spec)).decode()}"
+        return self._url(self._files.add(spec))

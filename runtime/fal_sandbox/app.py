@@ -1,0 +1,40 @@
+"""The ASGI application: one service under each prefix, the front door before them all."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from fal_sandbox.bodies import json_response
+from fal_sandbox.cdn import CdnService
+from fal_sandbox.front import Front
+from fal_sandbox.platform import PlatformService, SchemaService
+from fal_sandbox.queue import QueueService
+from fal_sandbox.run import RunService
+from fal_sandbox.state import State
+
+_SERVICES: dict[str, type[QueueService | RunService | CdnService | PlatformService | SchemaService]] = {
+    "/queue": QueueService,
+    "/run": RunService,
+    "/cdn": CdnService,
+    "/api/v1": PlatformService,
+    "/schema": SchemaService,
+}
+
+
+def build(state: State) -> ASGIApp:
+    """The application that serves this state."""
+    routes = [Mount(prefix, routes=service(state).routes()) for prefix, service in _SERVICES.items()]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    # Starlette would answer a path with a stray slash by a redirect, which no service of the platform does.
+    app.router.redirect_slashes = False
+    return Front(app, state)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+    return json_response({"detail": detail}, status)

@@ -1,0 +1,242 @@
+"""The sandbox as its users see it: started, asked and programmed from Python."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from fal_sandbox.catalog import Catalog, default_catalog_path
+from fal_sandbox.faults import Fault
+from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
+from fal_sandbox.models import Programme
+from fal_sandbox.state import State
+
+if TYPE_CHECKING:
+    from fal_sandbox.server import Server
+
+DEFAULT_KEY = "sandbox-id:sandbox-secret"
+"""The key that a sandbox accepts unless it is given another."""
+
+_SERVICE_PATHS = {
+    "FAL_QUEUE_URL": "/queue",
+    "FAL_RUN_URL": "/run",
+    "FAL_CDN_URL": "/cdn",
+    "FAL_API_URL": "/api/v1",
+    "FAL_SCHEMA_URL": "/schema/openapi.json",
+}
+_BACKLOG = 2048
+
+
+class Sandbox:
+    """A stand-in for the platform on a port of this machine.
+
+    Args:
+        catalog: the endpoints to serve: a folder, a file, or a catalogue read before; by default this installation's own.
+        port: the TCP port; 0 takes a free one.
+        host: the address to listen on. Anything but loopback lets other machines in.
+        key: the only key that is accepted.
+        queue_seconds: how long a job waits.
+        run_seconds: how long it then runs.
+        clock: tells the time that jobs go by, in seconds since the epoch.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `catalog`.
+        CatalogError: if it cannot be understood.
+    """
+
+    def __init__(
+        self,
+        catalog: str | PathLike[str] | Catalog | None = None,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        key: str = DEFAULT_KEY,
+        queue_seconds: float = 0.05,
+        run_seconds: float = 0.15,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(catalog, Catalog):
+            path = catalog if catalog is not None else default_catalog_path()
+            catalog = Catalog.read(path) if path is not None else Catalog()
+        self.catalog = catalog
+        self.key = key
+        self._host = host
+        self._port = port
+        self._state = State(catalog, key, queue_seconds, run_seconds, clock)
+        self._server: Server | None = None
+
+    def start(self) -> Self:
+        """Listen and serve in the background; starting twice is starting once.
+
+        Raises:
+            OSError: if the address is taken.
+        """
+        if self._server is not None:
+            return self
+        # Here, not above: importing this package must not cost what only a running sandbox needs.
+        from fal_sandbox.app import build
+        from fal_sandbox.server import Server
+
+        listener = _listen(self._host, self._port)
+        self._state.url = _url(listener)
+        self._state.stopping.clear()
+        self._server = Server(build(self._state), listener)
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving; what was received can still be looked at."""
+        if self._server is not None:
+            self._state.stopping.set()
+            self._server.stop()
+            self._server = None
+
+    def serve(self, on_start: Callable[[str], object] | None = None) -> None:
+        """Serve in the foreground until Ctrl-C, then stop in good order.
+
+        Args:
+            on_start: told the URL once requests are answered.
+        """
+        with self:
+            try:
+                if on_start is not None:
+                    on_start(self.url)
+                # In slices: an endless wait for a thread does not notice Ctrl-C on every system.
+                while self._server is not None and not self._server.wait(0.2):
+                    pass
+            except KeyboardInterrupt:
+                pass
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL, under which every service has its prefix.
+
+        Raises:
+            RuntimeError: if the sandbox has not been started.
+        """
+        if self._server is None:
+            raise RuntimeError("the sandbox is not running; start() it, or use it in a with statement")
+        return self._state.url
+
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point `fal_runtime` here: the services' URLs and the key."""
+        return {**{name: self.url + path for name, path in _SERVICE_PATHS.items()}, "FAL_KEY": self.key}
+
+    @property
+    def requests(self) -> list[ReceivedRequest]:
+        """The requests received so far, oldest first; the last ten thousand are kept."""
+        return list(self._state.ledger.requests)
+
+    @property
+    def admitted(self) -> list[AdmittedJob]:
+        """The jobs accepted for execution so far, queued and direct; the last ten thousand are kept."""
+        return list(self._state.ledger.admitted)
+
+    def respond(
+        self,
+        endpoint_id: str,
+        output: Any = None,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        queue_seconds: float | None = None,
+        run_seconds: float | None = None,
+        logs: Sequence[str] | None = None,
+        cancellable: bool = True,
+    ) -> None:
+        """Decide how an endpoint behaves from now on, until `reset`. It need not be in the catalogue.
+
+        Args:
+            endpoint_id: the whole id.
+            output: what it answers; by default an answer made from its schema. With an error status, the error's body.
+            status: the HTTP status of its answer. Below 400 the input is validated first.
+            headers: more headers of its answer.
+            queue_seconds: how long its jobs wait.
+            run_seconds: how long they run.
+            logs: the lines they log, evenly spread over the run.
+            cancellable: whether a running job heeds a cancellation.
+        """
+        programme = Programme(
+            output=output,
+            status=status,
+            headers={name.lower(): value for name, value in (headers or {}).items()},
+            queue_seconds=queue_seconds,
+            run_seconds=run_seconds,
+            logs=None if logs is None else tuple(logs),
+            cancellable=cancellable,
+        )
+        self._state.models.program(endpoint_id, programme)
+
+    def fail_next(
+        self,
+        path: str = "*",
+        *,
+        times: int = 1,
+        method: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = b"",
+        delay_seconds: float = 0.0,
+        processed: bool = False,
+        disconnect: bool = False,
+    ) -> None:
+        """Let the next matching requests go wrong; see `Fault` for what happens in which order.
+
+        sandbox.fail_next("/queue/*", method="POST", status=429, headers={"retry-after": "1"})
+        sandbox.fail_next("*/status", status=502, body="<html>nginx</html>", headers={"content-type": "text/html"})
+        sandbox.fail_next("/queue/*", method="POST", processed=True, disconnect=True)   # admitted, answer lost
+        sandbox.fail_next("/run/*", status=200, body='{"ima', disconnect=True)          # cut off in the middle
+        sandbox.fail_next("/run/*", delay_seconds=2)                                    # right, but late
+        """
+        self._state.faults.add(
+            Fault(
+                path=path,
+                times=times,
+                method=method,
+                status=status,
+                headers=dict(headers or {}),
+                body=body,
+                delay_seconds=delay_seconds,
+                processed=processed,
+                disconnect=disconnect,
+            )
+        )
+
+    def reset(self) -> None:
+        """Forget all requests, jobs, files, programmes and faults; request ids are not used again."""
+        self._state.clear()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        # Listening everywhere is no address that one can call.
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://{host}:{port}" if address.version == 4 else f"http://[{host}]:{port}"

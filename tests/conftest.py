@@ -1,0 +1,46 @@
+"""What the tests share: one sandbox for a run, and each verb called both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fal_runtime import Client, Endpoint, Retry, configure
+from fal_sandbox import Sandbox
+from support import ECHO, Caller, Input, Output
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox without a past, to which the environment points."""
+    running_sandbox.reset()
+    for name, value in running_sandbox.environment().items():
+        monkeypatch.setenv(name, value)
+    configure(None)
+    yield running_sandbox
+    configure(None)
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    """A client of the sandbox that does not wait long between attempts."""
+    with Client(retry=Retry(base=0.01, cap=0.05)) as client:
+        yield client
+
+
+@pytest.fixture
+def echo(sandbox: Sandbox) -> Endpoint[Input, Output]:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.02, run_seconds=0.05, logs=["one", "two"])
+    return Endpoint(ECHO, Input, Output)
+
+
+@pytest.fixture(params=["blocking", "async"])
+def call(request: pytest.FixtureRequest) -> Caller:
+    return Caller(request.param)

@@ -1,0 +1,486 @@
+"""The runtime against the sandbox, over real sockets; every case both blocking and async."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import fal_runtime
+from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors
+from fal_runtime.settings import Timeouts
+from fal_sandbox import Sandbox
+from support import ECHO, Caller, Input, Output
+
+Echo = Endpoint[Input, Output]
+
+
+def test_subscribe(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    ids: list[str] = []
+    events: list[Any] = []
+    output = call(echo, "subscribe", Input(prompt="x"), logs=True, on_enqueue=ids.append, on_queue_update=events.append)
+    assert output == Output(text="hello")
+    assert ids == [sandbox.admitted[0].request_id]
+    assert [type(event) for event in events if not isinstance(event, InProgress)] == [Queued, Completed]
+    assert [line.message for event in events for line in event.logs] == ["one", "two"]
+    assert events[-1].metrics["inference_time"] > 0
+    assert sandbox.admitted[0].input == {"prompt": "x"}
+    assert sandbox.admitted[0].endpoint_id == ECHO
+
+
+def test_run(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    assert call(echo, "run", Input(prompt="x", count=1)) == Output(text="hello")
+    assert [(job.service, job.input) for job in sandbox.admitted] == [("run", {"prompt": "x", "count": 1})]
+
+
+def test_a_result_says_what_the_platform_said(call: Caller, echo: Echo) -> None:
+    result = call(echo.with_result, "subscribe", Input(prompt="x"), logs=True)
+    assert result.data == Output(text="hello")
+    assert result.endpoint_id == ECHO
+    assert result.metrics["inference_time"] > 0
+    assert [line.message for line in result.logs] == ["one", "two"]
+    assert result.warnings == ()
+    assert b"hello" in result.raw
+    direct = call(echo.with_result, "run", Input(prompt="x"))
+    assert direct.request_id == direct.headers["x-fal-request-id"]
+    assert isinstance(direct.billable_units, float)
+
+
+def test_a_handle_lives_on_the_platform(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.5, run_seconds=0.1, logs=["one"])
+    handle = call(echo, "submit", Input(prompt="x"))
+    assert isinstance(call(handle, "status"), Queued)
+    again = echo.handle(handle.request_id)
+    events = call.list(again, "events", logs=True)
+    assert isinstance(events[-1], Completed)
+    assert call(again, "result") == Output(text="hello")
+    assert call(handle, "result") == Output(text="hello")
+    assert call(handle, "cancel") == "ALREADY_COMPLETED"
+    assert call(echo.handle("00000000-0000-0000-0000-000000000000"), "cancel") == "NOT_FOUND"
+    with pytest.raises(errors.NotFoundError):
+        call(echo.handle("00000000-0000-0000-0000-000000000000"), "status")
+    assert len(sandbox.admitted) == 1
+    assert {request.path.rpartition("/requests")[0] for request in sandbox.requests if request.method != "POST"} == {
+        "/queue/tests/echo"
+    }
+
+
+@pytest.mark.parametrize("id_", ["workflows/me/flow", "comfy/me/flow"])
+def test_ids_in_a_namespace(call: Caller, sandbox: Sandbox, id_: str) -> None:
+    sandbox.respond(id_, {"text": "flow"})
+    untyped = fal_runtime.endpoint(id_)
+    handle = call(untyped, "submit", {"prompt": "x"})
+    assert call(untyped.handle(handle.request_id), "result") == {"text": "flow"}
+
+
+def test_cancelling_in_the_queue_and_while_it_runs(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "late"}, queue_seconds=30.0)
+    handle = call(echo, "submit", Input(prompt="x"))
+    assert call(handle, "cancel") == "OK"
+    with pytest.raises(errors.RequestCancelledError) as caught:
+        call(handle, "result")
+    assert caught.value.request_id == handle.request_id
+    sandbox.respond(ECHO, {"text": "late"}, queue_seconds=0.0, run_seconds=30.0)
+    assert call(call(echo, "submit", Input(prompt="x")), "cancel") == "CANCELLATION_REQUESTED"
+
+
+def test_options_become_what_the_platform_reads(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    call(
+        echo,
+        "submit",
+        Input(prompt="x"),
+        webhook_url="https://example.com/hook?a=b&c",
+        priority="low",
+        hint="h",
+        start_timeout=30,
+        headers={"X-Fal-Queue-Priority": "normal", "X-Mine": "1"},
+        extra={"more": [1]},
+    )
+    request = sandbox.requests[-1]
+    assert request.query == {"fal_webhook": ["https://example.com/hook?a=b&c"]}
+    sent = {name: request.headers[name] for name in request.headers if name.startswith("x-")}
+    assert sent == {
+        "x-fal-queue-priority": "low",
+        "x-fal-runner-hint": "h",
+        "x-fal-request-start-timeout": "30",
+        "x-fal-request-timeout": "30",
+        "x-mine": "1",
+    }
+    assert request.json() == {"prompt": "x", "more": [1]}
+    assert request.headers["authorization"] == f"Key {sandbox.key}"
+
+
+def test_a_wrong_input_is_refused_before_a_byte_is_sent(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    wrong = Input(prompt="x", count="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for verb in ("run", "submit", "subscribe"):
+        with pytest.raises(errors.InputError) as caught:
+            call(echo, verb, wrong)
+        assert [(error.path, error.rule) for error in caught.value.errors] == [("count", "integer_type")]
+    assert sandbox.requests == []
+
+
+def test_the_endpoint_may_refuse_too(call: Caller, sandbox: Sandbox) -> None:
+    untyped = fal_runtime.endpoint("fal-ai/flux/dev")
+    with pytest.raises(errors.InputError) as caught:
+        call(untyped, "subscribe", {"prompt": "x", "num_images": 9, "guidance_scale": 0})
+    assert {error.path for error in caught.value.errors} == {"num_images", "guidance_scale"}
+    assert caught.value.status_code == 422
+
+
+@pytest.mark.parametrize("verb", ["run", "submit"])
+@pytest.mark.parametrize(
+    ("fault", "cause", "admitted", "sent"),
+    [
+        ({"status": 429, "headers": {"retry-after": "0"}}, None, 1, 2),
+        ({"status": 429, "times": 2}, None, 1, 3),
+        ({"status": 503, "body": "<html>busy</html>"}, None, 1, 2),
+        ({"status": 429, "times": 99}, errors.RateLimitError, 0, 5),
+        ({"status": 502, "body": "<center>nginx</center>"}, errors.SubmissionUnknownError, 0, 1),
+        ({"status": 504, "body": ""}, errors.SubmissionUnknownError, 0, 1),
+        ({"disconnect": True}, errors.SubmissionUnknownError, 0, 1),
+        ({"processed": True, "disconnect": True}, errors.SubmissionUnknownError, 1, 1),
+        ({"processed": True, "status": 200, "body": '{"te', "disconnect": True}, errors.SubmissionUnknownError, 1, 1),
+        ({"delay_seconds": 1.0}, errors.SubmissionUnknownError, 1, 1),
+        (
+            {
+                "status": 503,
+                "headers": {"x-fal-request-id": "1"},
+                "body": {"detail": "x", "error_type": "runner_disconnected"},
+            },
+            errors.RunnerError,
+            0,
+            1,
+        ),
+        (
+            {"status": 504, "headers": {"x-fal-request-timeout-type": "user", "x-fal-request-id": "1"}},
+            errors.StartTimeout,
+            0,
+            1,
+        ),
+        ({"status": 401, "body": {"detail": "no"}}, errors.AuthenticationError, 0, 1),
+        ({"status": 307, "headers": {"location": "http://127.0.0.1:9/steal"}}, errors.ServiceError, 0, 1),
+        ({"status": 200, "body": "<html>"}, errors.OutputError, 0, 1),
+    ],
+)
+def test_nothing_paid_is_sent_twice(
+    call: Caller,
+    echo: Echo,
+    sandbox: Sandbox,
+    verb: str,
+    fault: dict[str, Any],
+    cause: type[Exception] | None,
+    admitted: int,
+    sent: int,
+) -> None:
+    timeouts = Timeouts(attempt=0.3, run=0.3) if "delay_seconds" in fault else Timeouts()
+    client = Client(retry=Retry(base=0.01, cap=0.05), timeouts=timeouts)
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.01)
+    sandbox.fail_next(f"*/{ECHO}", method="POST", **fault)
+    if cause is None:
+        call(echo, verb, Input(prompt="private words"), client=client)
+    else:
+        with pytest.raises(cause) as caught:
+            call(echo, verb, Input(prompt="private words"), client=client)
+        assert type(caught.value) is cause
+        assert "private" not in str(caught.value)
+        assert "sandbox-secret" not in f"{caught.value!r}{caught.value}"
+    if "delay_seconds" in fault:
+        _until(lambda: len(sandbox.admitted) == admitted)
+    posts = [request for request in sandbox.requests if request.method == "POST"]
+    assert (len(sandbox.admitted), len(posts)) == (admitted, sent)
+    client.close()
+
+
+def test_a_caller_may_choose_to_risk_paying_twice(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    client = Client(retry=Retry(base=0.01, resubmit_unknown=True))
+    sandbox.fail_next(f"*/{ECHO}", method="POST", processed=True, disconnect=True)
+    call(echo, "submit", Input(prompt="x"), client=client)
+    assert len(sandbox.admitted) == 2
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"path": "*/status", "status": 500},
+        {"path": "*/status", "status": 502, "body": "<center>nginx</center>", "times": 2},
+        {"path": "*/status", "disconnect": True, "times": 3},
+        {"path": "*/requests/*", "method": "GET", "status": 503, "headers": {"retry-after": "0"}},
+    ],
+)
+def test_reads_are_tried_again(
+    call: Caller, echo: Echo, sandbox: Sandbox, client: Client, fault: dict[str, Any]
+) -> None:
+    sandbox.fail_next(**fault)
+    assert call(echo, "subscribe", Input(prompt="x"), client=client) == Output(text="hello")
+    assert len(sandbox.admitted) == 1
+
+
+def test_a_server_that_is_not_there(call: Caller, sandbox: Sandbox) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    client = Client(urls={"queue": f"http://{address}"}, retry=Retry(attempts=2, base=0.01))
+    with pytest.raises(errors.NoConnectionError, match=f"{address} could not be reached") as caught:
+        call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
+    assert not isinstance(caught.value, errors.SubmissionUnknownError)
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
+
+
+def test_leaving_subscribe_cancels(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "late"}, queue_seconds=0.0, run_seconds=30.0)
+
+    def fail(event: object) -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(errors.TimeoutExpired, match=r"not done within 0\.3 s") as timed_out:
+        call(echo, "subscribe", Input(prompt="x"), timeout=0.3)
+    assert isinstance(timed_out.value, TimeoutError)
+    assert timed_out.value.clock == "total"
+    with pytest.raises(errors.TimeoutExpired) as ran:
+        call(echo, "subscribe", Input(prompt="x"), run_timeout=0.2)
+    assert ran.value.clock == "run"
+    with pytest.raises(ValueError, match="mine") as failed:
+        call(echo, "subscribe", Input(prompt="x"), on_queue_update=fail)
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        call(echo, "subscribe", Input(prompt="x"), on_enqueue=_interrupt)
+    sandbox.respond(ECHO, {"text": "late"}, queue_seconds=30.0)
+    with pytest.raises(errors.StartTimeout) as not_started:
+        call(echo, "subscribe", Input(prompt="x"), start_timeout=0.2)
+    assert not_started.value.clock == "start"
+    cancelled = [request.path for request in sandbox.requests if request.path.endswith("/cancel")]
+    left, refused = sandbox.admitted[:-1], sandbox.admitted[-1]  # the platform itself ends what does not start in time
+    assert cancelled == [f"/queue/tests/echo/requests/{job.request_id}/cancel" for job in left]
+    assert not_started.value.request_id == refused.request_id
+    for caught in (timed_out, ran, failed, interrupted):
+        assert "answered CANCELLATION_REQUESTED" in caught.value.__notes__[0]
+
+
+def _interrupt(request_id: str) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_cancelled_task_cancels_its_request(echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "late"}, run_seconds=30.0)
+
+    async def main() -> None:
+        task = asyncio.create_task(echo.subscribe_async(Input(prompt="x")))
+        while not sandbox.admitted:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert [request.method for request in sandbox.requests if request.path.endswith("/cancel")] == ["PUT"]
+
+
+def test_async_callbacks_are_awaited_and_blocking_verbs_refuse_them(echo: Echo, sandbox: Sandbox) -> None:
+    seen: list[str] = []
+
+    async def later(request_id: str) -> None:
+        await asyncio.sleep(0)
+        seen.append(request_id)
+
+    asyncio.run(echo.subscribe_async(Input(prompt="x"), on_enqueue=later))
+    assert seen == [sandbox.admitted[0].request_id]
+    with pytest.raises(TypeError, match="later is a coroutine function"):
+        echo.subscribe(Input(prompt="x"), on_enqueue=later)
+
+
+@pytest.mark.parametrize(
+    ("answer", "output", "paths"),
+    [
+        ({"text": None}, {"text": None, "note": None}, ["text"]),
+        ({"note": 3, "text": "t"}, {"text": "t", "note": 3}, ["note"]),
+        ({}, {"text": None, "note": None}, ["text"]),
+        ([1], [1], [""]),
+    ],
+)
+def test_a_paid_result_is_never_lost_over_a_field(
+    call: Caller,
+    echo: Echo,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    answer: Any,
+    output: Any,
+    paths: list[str],
+) -> None:
+    sandbox.respond(ECHO, answer)
+    result = call(echo.with_result, "run", Input(prompt="x"))
+    data = (
+        {name: getattr(result.data, name) for name in ("text", "note")}
+        if isinstance(result.data, Output)
+        else result.data
+    )
+    assert data == output
+    assert [warning.path for warning in result.warnings] == paths
+    with pytest.raises(errors.OutputError) as caught:
+        call(echo, "run", Input(prompt="x"), client=Client(strict=True))
+    assert caught.value.body == result.raw
+
+
+def test_a_request_that_ended_with_an_error_raises_it(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(
+        ECHO,
+        {"detail": [{"loc": ["body", "image_url"], "msg": "gone", "type": "file_download_error"}]},
+        status=422,
+        headers={"x-fal-billable-units": "0"},
+    )
+    with pytest.raises(errors.FileDownloadError) as caught:
+        call(echo, "subscribe", Input(prompt="x"))
+    assert caught.value.request_id == sandbox.admitted[0].request_id
+    assert caught.value.billable_units == 0.0
+    assert caught.value.errors[0].path == "image_url"
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"status": "FAILED", "error": "it broke"}, "it broke"),
+        ({"status": "NEW_WORD"}, "NEW_WORD"),
+    ],
+)
+def test_an_unknown_status_ends_the_waiting(call: Caller, echo: Echo, sandbox: Sandbox, body: Any, cause: str) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=0.0)
+    sandbox.fail_next("*/status", status=200, body=body)
+    with pytest.raises(errors.FalError, match=cause) as caught:
+        call(echo, "subscribe", Input(prompt="x"))
+    assert caught.value.body is None or b"hello" in caught.value.body or b"progress" in caught.value.body
+
+
+def test_urls_of_a_foreign_origin_are_not_followed(call: Caller, echo: Echo, sandbox: Sandbox, client: Client) -> None:
+    with Sandbox() as other:
+        urls = {f"{name}_url": f"{other.url}/queue/tests/echo/requests/1" for name in ("status", "response", "cancel")}
+        sandbox.fail_next(f"/queue/{ECHO}", status=200, body={"request_id": "1", **urls})
+        with pytest.raises(errors.NotFoundError):
+            call(echo, "subscribe", Input(prompt="x"), client=client)
+        assert other.requests == []
+
+
+def test_many_threads_and_loops_share_a_client(echo: Echo, sandbox: Sandbox, client: Client) -> None:
+    outputs: list[Output] = []
+
+    def work() -> None:
+        outputs.append(echo.subscribe(Input(prompt="x"), client=client))
+
+        async def several() -> None:
+            outputs.extend(
+                await asyncio.gather(*(echo.subscribe_async(Input(prompt="x"), client=client) for _ in range(5)))
+            )
+
+        asyncio.run(several())
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outputs == [Output(text="hello")] * 36
+    assert len(sandbox.admitted) == 36
+
+
+@pytest.fixture
+def unraisable() -> Iterator[None]:
+    yield
+    gc.collect()  # pools that die with their loop must do it without a word; warnings are errors here
+
+
+@pytest.mark.usefixtures("unraisable")
+def test_pools_die_quietly_with_their_loop(echo: Echo) -> None:
+    for _ in range(3):
+        assert asyncio.run(echo.run_async(Input(prompt="x"))) == Output(text="hello")
+    gc.collect()
+
+
+def test_an_http_client_of_ones_own_is_used_and_left_open(echo: Echo, sandbox: Sandbox) -> None:
+    with httpx.Client(headers={"x-mine": "1"}) as own, Client(http_client=own) as client:
+        echo.run(Input(prompt="x"), client=client)
+        client.close()
+        assert not own.is_closed
+    assert sandbox.requests[-1].headers["x-mine"] == "1"
+
+
+def test_nothing_is_logged_unless_asked_and_never_a_secret(
+    echo: Echo, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "fal_runtime")
+    sandbox.fail_next(f"*/{ECHO}", status=429)
+    echo.submit(Input(prompt="private"), client=Client(retry=Retry(base=0.01)), webhook_url="https://x/?token=abc")
+    text = caplog.text
+    assert "trying again" in text
+    assert all(secret not in text for secret in ("private", "sandbox-secret", "token"))
+
+
+def test_files_of_an_output(call: Caller, sandbox: Sandbox, client: Client, tmp_path: Path) -> None:
+    from PIL import Image
+
+    from fal_endpoints.fal_ai import flux_dev
+
+    output = flux_dev.run(flux_dev.Input(prompt="a cat", image_size="square", output_format="png"), client=client)
+    picture = output.images[0]
+    path = call(picture, "save", tmp_path / "new" / "cat.png")
+    assert path == tmp_path / "new" / "cat.png"
+    assert path.read_bytes() == call(picture, "read")
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("PNG", (512, 512))
+    assert picture.to_pil().size == (512, 512)
+    named = call(picture, "save", tmp_path)
+    assert named.parent == tmp_path
+    assert named.suffix == ".png"
+    downloads = [request for request in sandbox.requests if request.path.startswith("/cdn/")]
+    assert all("authorization" not in request.headers for request in downloads)
+
+
+def test_an_interrupted_download_leaves_nothing(call: Caller, sandbox: Sandbox, client: Client, tmp_path: Path) -> None:
+    from fal_endpoints.fal_ai import flux_dev
+
+    picture = flux_dev.run(flux_dev.Input(prompt="a cat"), client=client).images[0]
+    target = tmp_path / "cat.png"
+    target.write_bytes(b"the old one")
+    sandbox.fail_next("/cdn/*", status=200, body="half", disconnect=True)
+    with pytest.raises(errors.NoConnectionError):
+        call(picture, "save", target, client=client)
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
+    assert target.read_bytes() == b"the old one"
+    sandbox.fail_next("/cdn/*", status=404)
+    with pytest.raises(errors.NotFoundError):
+        call(picture, "save", target, client=client)
+    sandbox.fail_next("/cdn/*", status=503, times=2)
+    assert call(picture, "save", target, client=client).stat().st_size > 1000
+
+
+def test_data_uris_are_files_too(call: Caller, tmp_path: Path) -> None:
+    from fal_endpoints.fal_ai import flux_dev
+
+    picture = flux_dev.Image(url="data:text/plain;base64,aGVsbG8=", width=1, height=1)
+    assert call(picture, "read") == b"hello"
+    assert call(picture, "save", tmp_path / "x.txt").read_bytes() == b"hello"
+    broken = flux_dev.Image(url="data:text/plain;base64,*", width=1, height=1)
+    with pytest.raises(errors.OutputError, match="not valid base64"):
+        call(broken, "read")
+
+
+def test_without_a_key_the_message_says_what_to_do(
+    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAL_KEY")
+    with pytest.raises(errors.MissingCredentialsError, match="set FAL_KEY"):
+        call(echo, "run", Input(prompt="x"))
+    assert sandbox.requests == []
+
+
+def _until(condition: Any) -> None:
+    for _ in range(300):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not happen within 3 s")
