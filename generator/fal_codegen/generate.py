@@ -1,0 +1,301 @@
+"""From a folder of schemas to a package of modules: which endpoints, in how many processes, into which files.
+
+What is on disk already is kept where it is provably what would be written: its schema, this generator and the file
+itself have the hashes that the package's `index.json` names. So a run after a small change is quick, and `check` is
+quick when nothing changed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import functools
+import gc
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from fal_codegen import emit as emit_stage
+from fal_codegen.catalog import CatalogError, Document, read_document, schema_path
+from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.emit import Emitted, emit
+from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, write_lock
+from fal_codegen.render import GENERATED_MARK, render_package, templates_folder
+from fal_codegen.write import Changes, compare, publish, recover
+
+__all__ = ["INDEX_NAME", "Plan", "generate", "plan", "select"]
+
+INDEX_NAME = "index.json"
+IN_PROCESS = 24  # below this many endpoints, starting processes takes longer than the work
+
+Progress = Callable[[int, int], None]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """An endpoint in a package's index, which serves search and tells whether a module is up to date."""
+
+    id: str
+    module: str
+    title: str
+    category: str
+    kind: str
+    schema: str
+    file: str
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """A package's `index.json`."""
+
+    generator: str
+    selection: tuple[str, ...]
+    endpoints: tuple[Row, ...]
+
+    def text(self) -> bytes:
+        """The index as a file: one endpoint a line."""
+        head = msgspec.json.encode({"generator": self.generator, "selection": self.selection})[:-1]
+        rows = b",\n".join(msgspec.json.encode(row) for row in self.endpoints)
+        return head + b',"endpoints":[\n' + rows + b"\n]}\n"
+
+
+@dataclass
+class Plan:
+    """What a package should hold."""
+
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    lock: bytes = b""
+    modules: int = 0
+    emitted: int = 0
+    """How many modules had to be generated; the others were kept."""
+    diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    changes: Changes = field(default_factory=Changes)
+
+
+def select(rows: Mapping[str, Locked], patterns: Sequence[str]) -> dict[str, Locked]:
+    """The rows whose id matches any of the globs; all of them if there is no glob.
+
+    Raises:
+        CatalogError: for a glob that matches nothing.
+    """
+    if not patterns:
+        return dict(rows)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matches = fnmatch.filter(rows, pattern)
+        if not matches:
+            near = difflib.get_close_matches(pattern, rows, n=3, cutoff=0.5)
+            hint = f"; did you mean {', '.join(near)}?" if near else "; a glob looks like 'fal-ai/flux/*'"
+            raise CatalogError(f"no endpoint matches {pattern!r}{hint}")
+        chosen.update(matches)
+    return {id_: row for id_, row in rows.items() if id_ in chosen}
+
+
+def plan(
+    schemas: Path,
+    root: Path,
+    *,
+    endpoints: Sequence[str] = (),
+    jobs: int | None = None,
+    cold: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Work out what the package at `root` should hold, without writing anything.
+
+    Args:
+        schemas: The folder of schemas.
+        root: The package.
+        endpoints: Globs over endpoint ids. Default: all.
+        jobs: Processes to use. Default: one for each processor.
+        cold: Generate every module anew, whatever is on disk.
+        progress: Told of each module that is there.
+
+    Raises:
+        CatalogError: if the schemas cannot be read or a glob matches nothing.
+    """
+    rows = read_lock(schemas)
+    chosen = select(rows, endpoints)
+    result = Plan()
+    generator = fingerprint()
+    recover(root)
+    known = {} if cold else _known(root, generator)
+    todo: list[tuple[str, Document]] = []
+    index: dict[str, Row] = {}
+    for id_, row in sorted(chosen.items()):
+        if row.state != "active" or row.module is None:
+            continue
+        document = read_document(schemas / schema_path(id_))
+        rows[id_] = msgspec.structs.replace(row, sha256=document.sha256)
+        kept = known.get(id_)
+        file = _module_file(row.module)
+        if kept is not None and kept.schema == document.sha256 and kept.module == row.module:
+            source = _read(root / file)
+            if source is not None and hashlib.sha256(source).hexdigest() == kept.file:
+                result.files[file], index[id_] = source, kept
+                continue
+        todo.append((row.module, document))
+
+    total, done = len(todo) + len(index), len(index)
+    for (_, document), emitted in zip(todo, _emit_all(todo, jobs), strict=True):
+        done += 1
+        if progress is not None:
+            progress(done, total)
+        result.diagnostics += emitted.diagnostics
+        if emitted.source is None:
+            continue
+        source = emitted.source.encode()
+        result.files[_module_file(emitted.module)] = source
+        result.emitted += 1
+        metadata = document.entry.metadata
+        index[emitted.endpoint_id] = Row(
+            id=emitted.endpoint_id,
+            module=emitted.module,
+            title=str(metadata.get("display_name") or emitted.endpoint_id),
+            category=str(metadata.get("category") or ""),
+            kind=str(metadata.get("kind") or "inference"),
+            schema=document.sha256,
+            file=hashlib.sha256(source).hexdigest(),
+        )
+    result.modules = len(index)
+    result.files |= _package_files(index, generator, tuple(endpoints))
+    result.lock = write_lock(rows)
+    return result
+
+
+def generate(
+    schemas: Path,
+    root: Path,
+    *,
+    endpoints: Sequence[str] = (),
+    jobs: int | None = None,
+    cold: bool = False,
+    progress: Progress | None = None,
+) -> Plan:
+    """Make the package at `root` hold exactly the modules of the chosen endpoints. Takes what `plan` takes.
+
+    Raises:
+        CatalogError: as `plan` does, or if no module came out. Nothing was changed.
+        ForeignFiles: if the package holds files that were not generated. Nothing was changed.
+    """
+    result = plan(schemas, root, endpoints=endpoints, jobs=jobs, cold=cold, progress=progress)
+    if not result.modules:
+        raise CatalogError(f"{schemas}: not one module could be generated; see the problems above")
+    result.changes = publish(root, result.files, owned=is_generated)
+    lock = schemas / LOCK_NAME
+    if lock.read_bytes() != result.lock:
+        part = lock.with_name(f".{LOCK_NAME}.new")
+        part.write_bytes(result.lock)
+        part.replace(lock)
+    return result
+
+
+def check(schemas: Path, root: Path, *, jobs: int | None = None, cold: bool = False) -> tuple[Plan, str]:
+    """Compare what is committed with what would be generated; return the plan and a unified diff, empty if none.
+
+    Raises:
+        CatalogError: as `plan` does, or if there is no generated package at `root`.
+    """
+    index = read_index(root)
+    if index is None:
+        raise CatalogError(f"{root}: no generated package here ({INDEX_NAME} is missing); run fal-bindings generate")
+    result = plan(schemas, root, endpoints=index.selection, jobs=jobs, cold=cold)
+    result.changes = compare(root, result.files)
+    paths = {*result.changes.added, *result.changes.changed, *result.changes.removed}
+    # What differs in a module differs in its row of the index too, where only a hash would show it.
+    paths = paths - {INDEX_NAME} or paths
+    lines: list[str] = []
+    for path in sorted(paths):
+        lines += _diff(path, _read(root / path), result.files.get(path))
+    lines += _diff(LOCK_NAME, _read(schemas / LOCK_NAME), result.lock)
+    return result, "".join(lines)
+
+
+def _diff(path: str, committed: bytes | None, expected: bytes | None) -> list[str]:
+    before = (committed or b"").decode(errors="replace").splitlines(keepends=True)
+    after = (expected or b"").decode(errors="replace").splitlines(keepends=True)
+    old = f"committed/{path}" if committed is not None else "/dev/null"
+    new = f"generated/{path}" if expected is not None else "/dev/null"
+    return list(difflib.unified_diff(before, after, old, new))
+
+
+def is_generated(path: Path) -> bool:
+    """Whether a file of a package was written by the generator."""
+    if path.name in (INDEX_NAME, "py.typed"):
+        return True
+    with path.open("rb") as file:
+        return path.suffix == ".py" and GENERATED_MARK.encode() in file.readline()
+
+
+def read_index(root: Path) -> Index | None:
+    """Read a package's index; `None` if it has none that can be read."""
+    data = _read(root / INDEX_NAME)
+    try:
+        return msgspec.json.decode(data, type=Index) if data is not None else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _known(root: Path, generator: str) -> dict[str, Row]:
+    index = read_index(root)
+    return {row.id: row for row in index.endpoints} if index is not None and index.generator == generator else {}
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _module_file(module: str) -> str:
+    return module.replace(".", "/") + ".py"
+
+
+def _package_files(index: Mapping[str, Row], generator: str, selection: tuple[str, ...]) -> dict[str, bytes]:
+    """The files around the modules."""
+    owners = {row.module.partition(".")[0]: row.id.partition("/")[0] for row in index.values()}
+    files = {f"{package}/__init__.py": render_package(owner).encode() for package, owner in owners.items()}
+    rows = tuple(index[id_] for id_ in sorted(index))
+    return {
+        **files,
+        "__init__.py": render_package(None).encode(),
+        "py.typed": b"",
+        INDEX_NAME: Index(generator=generator, selection=selection, endpoints=rows).text(),
+    }
+
+
+def _job(item: tuple[str, Document]) -> Emitted:
+    module, document = item
+    entry = document.entry
+    return emit(entry.endpoint_id, entry.metadata, entry.openapi or {}, module=module, sha256=document.sha256)
+
+
+def _emit_all(todo: Sequence[tuple[str, Document]], jobs: int | None) -> Iterator[Emitted]:
+    jobs = jobs or os.cpu_count() or 1
+    if jobs == 1 or len(todo) < IN_PROCESS:
+        yield from map(_job, todo)
+        return
+    with ProcessPoolExecutor(min(jobs, len(todo)), initializer=_collect_rarely) as pool:
+        yield from pool.map(_job, todo, chunksize=16)
+
+
+def _collect_rarely() -> None:
+    """Let a worker look for garbage less often: it spends a fifth of its time on that otherwise, and lives shortly."""
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+@functools.cache
+def fingerprint() -> str:
+    """A hash of everything that decides what a schema becomes: the stages' code, the templates, the tools' versions."""
+    parts = [msgspec.json.encode(current_tools())]
+    folder = Path(emit_stage.__file__).parent
+    stages = ("names", "prepare", "docs", "model", "render", "emit")
+    parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]
+    parts.append((folder / "glossary.toml").read_bytes())
+    parts += [path.read_bytes() for path in sorted(templates_folder().rglob("*")) if path.is_file()]
+    # Line ends may differ between checkouts; what is generated does not.
+    return hashlib.sha256(b"\0".join(part.replace(b"\r\n", b"\n") for part in parts)).hexdigest()

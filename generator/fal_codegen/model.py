@@ -1,0 +1,284 @@
+"""The types of a module, written by datamodel-code-generator from the prepared description.
+
+It gets a document in which every property is required and has no default, so that what it writes is the bare types; the
+template puts names, defaults and texts beside them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import datamodel_code_generator as dcg
+from datamodel_code_generator.config import GenerateConfig
+from datamodel_code_generator.enums import DataModelType, InputFileType
+from datamodel_code_generator.format import PythonVersion
+
+from fal_codegen import names
+from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.docs import docstring
+from fal_codegen.prepare import Class, Field, Members, Prepared, Schema, conforms
+from fal_codegen.render import lay_out, templates_folder
+
+__all__ = ["build_types"]
+
+_REPORT = "report it to fal-bindings with the document, and leave the endpoint out until then"
+_CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
+_TAGGED = re.compile(r"^class .*tag_field=", re.MULTILINE)
+_IMPORT = re.compile(r"^from (\S+) import (.+)$")
+
+
+def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> str | Diagnostic:
+    """Write the types of an endpoint, with their imports, unformatted.
+
+    Args:
+        prepared: The endpoint, with its texts.
+        notes: Gets what datamodel-code-generator warns about.
+
+    Returns:
+        The source; or why there is none.
+    """
+    classes = {item.name: item for item in prepared.classes}
+    faces = {item.name: _face(item, classes) for item in prepared.classes}
+    document = _Document(prepared).schemas()
+    config = _config(prepared, faces)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            written = dcg.generate(document, config=config)
+        except Exception as error:  # whatever it stumbles over, it costs this endpoint alone
+            return _failure(prepared, f"{type(error).__name__}: {str(error)[:200]}")
+    for warning in caught:
+        message = " ".join(str(warning.message).split())
+        if "cannot decode" in message:
+            return _failure(prepared, message)
+        if notes is not None:
+            what = Diagnostic("types-warning", prepared.endpoint_id, "/openapi", message, "nothing to do")
+            notes.append(what)
+    if not isinstance(written, str):
+        return _failure(prepared, "it wrote several modules")
+    if sorted(_CLASS.findall(written)) != sorted(item.name for item in prepared.classes):
+        return _failure(prepared, "it changed the names of classes")
+    return _with_imports(written, faces)
+
+
+def _failure(prepared: Prepared, why: str) -> Diagnostic:
+    message = f"datamodel-code-generator cannot write its types: {why}"
+    return Diagnostic("bad-types", prepared.endpoint_id, "/openapi", message, _REPORT, fatal=True)
+
+
+# --- What datamodel-code-generator gets -------------------------------------------------------------------------------
+
+
+@functools.cache
+def _options() -> GenerateConfig:
+    """Every option that matters, spelled out, so that nothing depends on the interpreter or on a new default."""
+    return GenerateConfig(
+        input_file_type=InputFileType.OpenAPI,
+        output_model_type=DataModelType.MsgspecStruct,
+        target_python_version=PythonVersion.PY_311,
+        custom_template_dir=templates_folder() / "dcg",
+        custom_class_name_generator=_kept,
+        collapse_root_models=False,
+        disable_future_imports=True,
+        disable_timestamp=True,
+        enum_field_as_literal=dcg.LiteralType.All,
+        field_constraints=True,
+        formatters=[],
+        keep_model_order=True,
+        keyword_only=True,
+        reuse_model=False,
+        snake_case_field=False,
+        strict_nullable=True,
+        treat_dot_as_module=False,
+        use_annotated=True,
+        use_double_quotes=True,
+        use_standard_collections=True,
+        use_title_as_name=False,
+        use_union_operator=True,
+        use_unique_items_as_set=False,
+    )
+
+
+def _kept(name: str) -> str:
+    return name
+
+
+def _config(prepared: Prepared, faces: Mapping[str, Any]) -> GenerateConfig:
+    bases: dict[str, str | list[str]] = {}
+    for item in prepared.classes:
+        base = "fal_runtime.InputModel" if item.side == "input" else "fal_runtime.OutputModel"
+        bases[item.name] = [base, "fal_runtime.MediaFile"] if item.media else base
+    data = defaultdict[str, dict[str, Any]](dict, {name: {"face": face} for name, face in faces.items()})
+    return _options().model_copy(update={"extra_template_data": data, "base_class_map": bases})
+
+
+@dataclass(slots=True)
+class _Document:
+    """The prepared description as an OpenAPI document."""
+
+    prepared: Prepared
+    aliases: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Constrained types inside of others. datamodel-code-generator would name them itself, and could take a class's."""
+
+    def schemas(self) -> dict[str, Any]:
+        classes = {item.name: self._object(item) for item in self.prepared.classes}
+        roots = {name: self._type(schema, name) for name, schema in self.prepared.aliases}
+        return {
+            "openapi": "3.0.3",
+            "info": {"title": "types", "version": "1"},
+            "paths": {},
+            "components": {"schemas": {**self.aliases, **classes, **roots}},
+        }
+
+    def _object(self, item: Class) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        for one in item.fields:
+            written = self._type(one.schema, names.class_name(f"{item.name}_{one.name}"), outermost=True)
+            properties[one.name] = {**written, "nullable": True} if one.nullable and written else written
+        return {"type": "object", "properties": properties, "required": list(properties)}
+
+    def _type(self, schema: Schema, name: str, *, outermost: bool = False) -> dict[str, Any]:
+        """Write a type in JSON Schema. `name` is for the constrained types inside of it."""
+        if "class" in schema:
+            return _reference(schema["class"])
+        if "enum" in schema:
+            return {"enum": schema["enum"]}
+        if "union" in schema:
+            return {"anyOf": [self._type(branch, name) for branch in schema["union"]]}
+        if "map" in schema:
+            return {"type": "object", "additionalProperties": self._type(schema["map"], f"{name}Value")}
+        if "tuple" in schema:
+            parts = [self._type(part, f"{name}Item") for part in schema["tuple"]]
+            return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
+        written = {key: value for key, value in schema.items() if key != "file"}
+        if "items" in schema:
+            written["items"] = self._type(schema["items"], f"{name}Item")
+        if "file" in schema:
+            written["customTypePath"] = "fal_runtime.FileInput"
+        if outermost or schema.keys() <= {"type", "items", "file"}:
+            return written
+        taken = {name for item in self.prepared.classes for name in (item.name, *(one.name for one in item.fields))}
+        alias = names.distinct(name, {*taken, *self.aliases})
+        self.aliases[alias] = written
+        return _reference(alias)
+
+
+def _reference(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+# --- What the template gets -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _FieldFace:
+    """What the template writes for a field."""
+
+    name: str
+    assigned: str
+    """What stands behind the type."""
+    constant: str
+    """The same, if the field turns out to be the tag of its class."""
+    doc: str
+
+    def statement(self, annotation: str, is_tag: bool | None) -> str:
+        assigned = self.constant if is_tag else self.assigned
+        text = f"{self.name}: {annotation} = {assigned}" if assigned else f"{self.name}: {annotation}"
+        return lay_out(text, in_class=True)
+
+
+def _header(text: str) -> str:
+    return lay_out(f"{text} ...").removesuffix(" ...")
+
+
+def _face(item: Class, classes: Mapping[str, Class]) -> dict[str, Any]:
+    """A class's text, and what the template writes for each of its fields."""
+    return {
+        "header": _header,
+        "doc": docstring(item.doc, indent="    "),
+        "fields": {
+            one.name: _FieldFace(
+                name=one.name,
+                assigned=_assigned(one, item, classes),
+                constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
+                doc=docstring(one.doc) if one.doc else "",
+            )
+            for one in item.fields
+        },
+    }
+
+
+def _assigned(item: Field, owner: Class, classes: Mapping[str, Class]) -> str:
+    """What is assigned to a field in the class body."""
+    name = "" if item.name == item.wire else f"name={item.wire!r}"
+    if item.required:
+        return f"field({name})" if name else ""
+    value = _literal(item.default, item.schema, classes)
+    if owner.side == "input":
+        return f"default({value}, {name})" if name else f"default({value})"
+    if value[-1] in "])}" and value not in ("[]", "{}"):
+        # msgspec refuses a shared default that can change.
+        return f"field(default_factory=lambda: {value}, {name})" if name else f"field(default_factory=lambda: {value})"
+    return f"field(default={value}, {name})" if name else value
+
+
+def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
+    """Write a JSON value as the Python value of a type that it conforms to."""
+
+    def members(name: str) -> Members:
+        for one in classes[name].fields:
+            null: Schema = {"union": [one.schema, {"type": "null"}]}
+            yield one.wire, null if one.nullable and one.schema else one.schema, one.required
+
+    if value is None:
+        return "None"
+    if "union" in schema:
+        branches: list[Schema] = [each for each in schema["union"] if conforms(value, each, members)]
+        return _literal(value, branches[0], classes)
+    if "class" in schema:
+        fields = classes[schema["class"]].fields
+        given = (f"{one.name}={_literal(value[one.wire], one.schema, classes)}" for one in fields if one.wire in value)
+        return f"{schema['class']}({', '.join(given)})"
+    if "map" in schema:
+        pairs = (f"{key!r}: {_literal(item, schema['map'], classes)}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if "tuple" in schema:
+        parts = [_literal(item, part, classes) for item, part in zip(value, schema["tuple"], strict=True)]
+        return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+    if "items" in schema:
+        return f"[{', '.join(_literal(item, schema['items'], classes) for item in value)}]"
+    if schema.get("type") == "number" and abs(value) < 2**53:
+        return repr(float(value))
+    return repr(value)
+
+
+# --- What comes out ---------------------------------------------------------------------------------------------------
+
+
+def _with_imports(written: str, faces: Mapping[str, Any]) -> str:
+    """Put the imports in order, with those that the module around the types needs."""
+    imports: defaultdict[str, set[str]] = defaultdict(set)
+    body = written.splitlines()
+    while body and (not body[0] or body[0][0] == "#" or _IMPORT.match(body[0])):
+        if found := _IMPORT.match(body.pop(0)):
+            imports[found[1]].update(found[2].split(", "))
+    imports["fal_runtime"].add("Endpoint")
+    assigned = [own.assigned for face in faces.values() for own in face["fields"].values()]
+    for module, name in (("fal_runtime", "default"), ("msgspec", "field")):
+        if any(each.startswith(f"{name}(") for each in assigned):
+            imports[module].add(name)
+    if _TAGGED.search(written):
+        # A tag is a class variable, for which datamodel-code-generator imports nothing.
+        imports["typing"].update(("ClassVar", "Literal"))
+    lines = [f"from {module} import {', '.join(sorted(imports[module]))}" for module in sorted(imports)]
+    standard = [f"{line}\n" for line in lines if line.startswith("from typing ")]
+    rest = [line for line in lines if not line.startswith("from typing ")]
+    types = re.sub(r"\n{4,}", "\n\n\n", "\n".join(body).strip())
+    space = ["", ""] if types.startswith("class ") else [""]
+    return "\n".join([*standard, *rest, *space, types])

@@ -1,0 +1,864 @@
+"""From one catalogue entry to the description of a module: what every later stage reads instead of the document.
+
+The documents call themselves OpenAPI 3.0 and hold JSON Schema 2020-12, in several dialects. What comes out is one small
+dialect, `Schema`; whatever a document says beyond it, or against itself, is repaired, and each repair that changes what a
+type accepts is a diagnostic.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias, TypeGuard
+
+from fal_codegen import names
+from fal_codegen.diagnostics import Diagnostic
+
+__all__ = ["Class", "Field", "Members", "Prepared", "Schema", "Side", "conforms", "prepare"]
+
+Schema: TypeAlias = dict[str, Any]
+"""One of: `{}` (anything), `{"class": name}`, `{"enum": [...]}`, `{"union": [...]}`, `{"tuple": [...]}`,
+`{"map": values}`, or `{"type": ...}` of string, integer, number, boolean, null or array (with `items`), with the
+constraints that go with it, in JSON Schema's words. A string with `"file": True` takes a file."""
+
+Side: TypeAlias = Literal["input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One property of an object."""
+
+    wire: str
+    """The property's name in JSON."""
+    name: str
+    """The attribute's name: the same, unless Python does not allow it."""
+    schema: Schema
+    """Its type, without null."""
+    nullable: bool
+    required: bool
+    """Whether it must be given."""
+    default: Any = None
+    """If it need not be given: the document's default, which fits the schema, or null."""
+    description: str = ""
+    """The document's own text."""
+    doc: str = ""
+    """What a reader sees, in one line (see `docs`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """One object type."""
+
+    name: str
+    side: Side
+    fields: tuple[Field, ...]
+    component: str = ""
+    """The component's name in the document."""
+    media: bool = False
+    """Whether it is a file that was produced."""
+    description: str = ""
+    """The document's own text."""
+    doc: str = ""
+    """What a reader sees (see `docs`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One endpoint, ready to be written down."""
+
+    endpoint_id: str
+    title: str
+    category: str
+    description: str
+    classes: tuple[Class, ...]
+    """In the order in which the roots reach them, the roots last."""
+    aliases: tuple[tuple[str, Schema], ...]
+    """`Input` and `Output`, where they are not classes."""
+    diagnostics: tuple[Diagnostic, ...]
+    doc: str = ""
+    """The module's text (see `docs`)."""
+
+
+def prepare(endpoint_id: str, metadata: Mapping[str, Any], openapi: Mapping[str, Any]) -> Prepared | Diagnostic:
+    """Describe the module of one catalogue entry.
+
+    Args:
+        endpoint_id: The platform's id.
+        metadata: What the catalogue says about the endpoint.
+        openapi: Its document. It is not changed.
+
+    Returns:
+        The description, with a diagnostic for each repair; or, if nothing can be made of the document, why.
+    """
+    if (problem := names.check_id(endpoint_id)) is not None:
+        return problem
+    try:
+        input_, output = _roots(endpoint_id, openapi)
+        components = _mapping(_mapping(openapi.get("components")).get("schemas"))
+        return _Document(endpoint_id, components).prepared(metadata, input_, output)
+    except _UnusableError as error:
+        return error.diagnostic
+    except RecursionError:
+        return _unusable(
+            "too-deep", endpoint_id, "/openapi", "the document is nested too deeply", _LEAVE_OUT
+        ).diagnostic
+
+
+# --- Finding the roots ------------------------------------------------------------------------------------------------
+
+
+class _UnusableError(Exception):
+    """Nothing can be made of the document."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic)
+        self.diagnostic = diagnostic
+
+
+def _unusable(code: str, endpoint_id: str, pointer: str, message: str, remedy: str) -> _UnusableError:
+    return _UnusableError(Diagnostic(code, endpoint_id, pointer, message, remedy, fatal=True))
+
+
+_PULL_AGAIN = "pull it again; if it stays, report it to the platform"
+_LEAVE_OUT = "leave the endpoint out, or correct its document"
+
+
+def _roots(endpoint_id: str, openapi: Any) -> tuple[_Place, _Place]:
+    """Find what the endpoint takes and what it gives."""
+    if not _is_mapping(openapi):
+        raise _unusable("bad-document", endpoint_id, "/openapi", "the document is not an object", _PULL_AGAIN)
+    if "error" in openapi:
+        why = json.dumps(openapi["error"], default=str)[:200]
+        raise _unusable("no-schema", endpoint_id, "/openapi/error", f"the platform gave an error: {why}", _PULL_AGAIN)
+    paths = openapi.get("paths")
+    if not _is_mapping(paths) or not paths:
+        raise _unusable("no-paths", endpoint_id, "/openapi/paths", "the document has no paths", _PULL_AGAIN)
+    posts = [path for path, item in paths.items() if _is_mapping(item) and _is_mapping(item.get("post"))]
+    path = f"/{endpoint_id}" if f"/{endpoint_id}" in posts else posts[0] if len(posts) == 1 else None
+    if path is None:
+        found = "no path has a POST operation" if not posts else f"none of its POST operations is at /{endpoint_id}"
+        raise _unusable("no-post", endpoint_id, "/openapi/paths", found, _LEAVE_OUT)
+    post = paths[path]["post"]
+    base = _join("/openapi/paths", path, "post")
+    input_ = _content(post, base, "requestBody")
+    # The queue's documents give the output at the address of the result; an app's own document, in the answer itself.
+    result = next((p for p in paths if p.endswith("/requests/{request_id}")), None)
+    if result is not None and _is_mapping(get := _mapping(paths[result]).get("get")):
+        return input_, _content(get, _join("/openapi/paths", result, "get"), "responses", "200")
+    return input_, _content(post, base, "responses", "200")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A schema and where it stands; `None` if there is none."""
+
+    schema: Any
+    pointer: str
+
+
+def _content(operation: Any, base: str, *keys: str) -> _Place:
+    steps = (*keys, "content", "application/json", "schema")
+    node = operation
+    for step in steps:
+        node = _mapping(node).get(step)
+    return _Place(node, _join(base, *steps))
+
+
+# --- The document -----------------------------------------------------------------------------------------------------
+
+_CORRECT = "nothing to do, or correct the document"
+_REF = "#/components/schemas/"
+_ORDER = "x-fal-order-properties"
+_SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
+_BRANCHES = ("anyOf", "oneOf")
+_LENGTHS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
+_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+_APPLICABLE: Mapping[str, frozenset[str]] = {
+    "string": frozenset({"minLength", "maxLength", "pattern"}),
+    "array": frozenset({"minItems", "maxItems"}),
+    "integer": _NUMBERS,
+    "number": _NUMBERS,
+}
+_CONSTRAINTS = frozenset[str]().union(*_APPLICABLE.values())
+_IGNORED = frozenset({"not", "if", "patternProperties", "propertyNames", "contains", "dependentSchemas"})
+_STEPS = frozenset({"properties", "items", "prefixItems", "additionalProperties", "allOf", *_BRANCHES})
+_INT64 = range(-(2**63), 2**63)
+
+# Far above what real documents have (5 levels, 2,000 schemas); a bound on the work that a hostile one can ask for.
+_DEEPEST = 32
+_MOST_SCHEMAS = 50_000
+
+# What makes an object with a `url` a file, and not a web page.
+_FILE_FACTS = frozenset({"content_type", "file_name", "file_size", "file_data", "width", "height", "duration"})
+
+# The platform's hints to its playground on fields that take a file.
+_FILE_HINTS = frozenset({"archive", "audio", "file", "image", "image_mask", "mask", "model", "video"})
+
+_FILE_NAME = re.compile(r"(?:\w+_)?urls?|\w+_urls?_\w+|\w+Urls?")
+
+NOT_FILES: Final[Mapping[str, str]] = {
+    "base_url": "the address of a service",
+    "callback_url": "called by the platform, not read",
+    "lora_url": "the address of a server of weights, not of one file",
+    "page_url": "a web page",
+    "repo_url": "a repository, not one file",
+    "webhook_url": "called by the platform, not read",
+    "website_url": "a web page",
+}
+"""Input fields that are named like files and take another kind of address, with the reason."""
+
+# What msgspec refuses in a field's name, and UTF-8 in any string.
+_UNUSABLE_NAME = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+_Key: TypeAlias = tuple[str, Side]
+
+
+@dataclass(slots=True)
+class _RawField:
+    """A field before its unions and its default are settled."""
+
+    wire: str
+    pointer: str
+    schema: Schema
+    required: bool
+    node: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _RawClass:
+    fields: list[_RawField]
+    media: bool
+    description: str
+
+
+@dataclass(slots=True)
+class _Document:
+    """One document on its way through the repairs. Classes are named by component and side until the very end."""
+
+    endpoint_id: str
+    components: Mapping[str, Any]
+    hoisted: dict[str, str] = field(default_factory=dict[str, str])
+    """Pointers of objects that are described in place, and the names that they got."""
+    classes: dict[_Key, _RawClass] = field(default_factory=dict["_Key", "_RawClass"])
+    waiting: list[tuple[_Key, _Place]] = field(default_factory=list[tuple["_Key", _Place]])
+    diagnostics: dict[Diagnostic, None] = field(default_factory=dict[Diagnostic, None])
+    schemas: int = 0
+
+    def note(self, code: str, pointer: str, message: str, remedy: str = _CORRECT) -> None:
+        """Report a repair, once."""
+        self.diagnostics[Diagnostic(code, self.endpoint_id, pointer, message, remedy)] = None
+
+    def prepared(self, metadata: Mapping[str, Any], input_: _Place, output: _Place) -> Prepared:
+        """Take the document through all repairs."""
+        roots = {"Input": self._input(input_), "Output": self._output(output)}
+        while self.waiting:
+            self._read_fields(*self.waiting.pop(0))
+        for raw in self.classes.values():
+            for raw_field in raw.fields:
+                raw_field.schema = self._decodable(raw_field.schema, raw_field.pointer)
+        places = {"Input": input_.pointer, "Output": output.pointer}
+        roots = {name: self._decodable(schema, places[name]) for name, schema in roots.items()}
+        order = self._reached(*roots.values())
+        labels = self._labels(order, roots)
+        classes = [self._finished(key, labels, nested=roots["Input"].get("class") != key) for key in order]
+        return Prepared(
+            endpoint_id=self.endpoint_id,
+            title=_text(metadata.get("display_name")) or self.endpoint_id,
+            category=_text(metadata.get("category")),
+            description=_text(metadata.get("description")),
+            classes=tuple(sorted(classes, key=lambda item: item.name in roots)),
+            aliases=tuple(
+                (name, _relabelled(schema, labels)) for name, schema in roots.items() if "class" not in schema
+            ),
+            diagnostics=tuple(self.diagnostics),
+        )
+
+    def _input(self, place: _Place) -> Schema:
+        target = _target(place.schema)
+        schema: Schema = {}
+        if place.schema is None:
+            problem = "the operation has no schema of its input"
+        elif target is not None and target not in self.components:
+            problem = f"component {target[:80]!r} is missing"
+        else:
+            problem = "the schema of the input is empty"
+            schema = self._schema(place.schema, place.pointer, "input")
+        if not schema:
+            self.note("missing-input", place.pointer, f"{problem}, so the input is an open dict", _PULL_AGAIN)
+            return {"map": {}}
+        if "class" not in schema and "map" not in schema:
+            message = "the input is not an object, so it has no named fields"
+            raise _unusable("input-not-object", self.endpoint_id, place.pointer, message, _LEAVE_OUT)
+        return schema
+
+    def _output(self, place: _Place) -> Schema:
+        schema = {} if place.schema is None else self._schema(place.schema, place.pointer, "output")
+        if not schema:
+            self.note("empty-output", place.pointer, "the output has no schema, so it is Any", _PULL_AGAIN)
+        return schema
+
+    # --- Reading schemas
+
+    def _schema(self, node: Any, pointer: str, side: Side, trail: tuple[str, ...] = (), depth: int = 0) -> Schema:
+        """Read a schema into the small dialect. `trail` are the components that are being inlined."""
+        self._count(pointer)
+        if node is True or node == {}:
+            return {}
+        if not _is_mapping(node):
+            self.note("bad-schema", pointer, f"a schema must be an object, not {node!r:.60}, so this is Any")
+            return {}
+        if depth > _DEEPEST:
+            self.note("too-deep", pointer, f"it is nested more than {_DEEPEST} levels deep, so the rest is Any")
+            return {}
+        for keyword in sorted(_IGNORED.intersection(node)):
+            self.note("ignored-keyword", pointer, f"no Python type says {keyword!r}, so the platform checks it alone")
+        schema = self._kind(node, pointer, side, trail, depth)
+        return _union([schema, {"type": "null"}]) if node.get("nullable") is True else schema
+
+    def _count(self, pointer: str) -> None:
+        self.schemas += 1
+        if self.schemas > _MOST_SCHEMAS:
+            message = f"the document unfolds into more than {_MOST_SCHEMAS} schemas"
+            raise _unusable("too-large", self.endpoint_id, pointer, message, _LEAVE_OUT)
+
+    def _kind(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
+        if "$ref" in node:
+            return self._reference(node, pointer, side, trail, depth)
+        if "const" in node or "enum" in node:
+            return self._enum(node, pointer, side, trail, depth)
+        if "allOf" in node:
+            return self._all_of(node, pointer, side, trail, depth)
+        for keyword in _BRANCHES:
+            if branches := _list(node.get(keyword)):
+                shared = {key: value for key, value in node.items() if key in _CONSTRAINTS}
+                return _union(
+                    self._schema(
+                        {**shared, **branch} if shared and _is_mapping(branch) and branch else branch,
+                        _join(pointer, keyword, str(index)),
+                        side,
+                        trail,
+                        depth + 1,
+                    )
+                    for index, branch in enumerate(branches)
+                )
+        kind = node.get("type")
+        if kinds := _list(kind):
+            each = ({**node, "type": kind, "nullable": False} for kind in kinds)
+            return _union(self._schema(one, pointer, side, trail, depth + 1) for one in each)
+        if kind == "object" or (kind is None and ("properties" in node or "additionalProperties" in node)):
+            return self._object(node, pointer, side, trail, depth)
+        if kind == "array" or (kind is None and ("items" in node or "prefixItems" in node)):
+            return self._array(node, pointer, side, trail, depth)
+        if isinstance(kind, str) and kind in _SCALARS:
+            return {"type": kind, **self._constraints(node, kind, pointer)}
+        if kind is not None:
+            self.note("bad-schema", pointer, f"there is no type {kind!r:.60}, so this is Any")
+        return {}
+
+    def _reference(
+        self, reference: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int
+    ) -> Schema:
+        name = _target(reference)
+        if name is None or name not in self.components:
+            ref = str(reference["$ref"])[:100]
+            self.note("dangling-ref", pointer, f"$ref {ref!r} leads nowhere, so this is Any", _PULL_AGAIN)
+            return {}
+        place = _join("/openapi/components/schemas", name)
+        node = self._merged(self.components[name], (name,))
+        if _has_properties(node):
+            return self._class(name, _Place(node, place), side)
+        if name in trail:
+            self.note("endless-ref", pointer, f"component {name[:80]!r} is made of itself, so this is Any")
+            return {}
+        return self._schema(node, place, side, (*trail, name), depth + 1)
+
+    def _merged(self, node: Any, trail: tuple[str, ...] = ()) -> Any:
+        """Put together the parts of an `allOf` of objects; any other node stays as it is."""
+        self._count("/openapi/components")
+        if not _is_mapping(node) or not (parts := _list(node.get("allOf"))):
+            return node
+        properties = dict(_mapping(node.get("properties")))
+        required = [*_list(node.get("required"))]
+        order = [*_list(node.get(_ORDER))]
+        for part in parts:
+            name = _target(part)
+            if name is not None and name in trail:
+                return node
+            if name is not None:
+                part = self._merged(self.components.get(name), (*trail, name))
+            else:
+                part = self._merged(part, trail)
+            if not _has_properties(part):
+                return node
+            properties = {**part["properties"], **properties}
+            required += _list(part.get("required"))
+            order += _list(part.get(_ORDER))
+        kept = {key: value for key, value in node.items() if key != "allOf"}
+        return {**kept, "type": "object", "properties": properties, "required": required, _ORDER: order}
+
+    def _all_of(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
+        parts = _list(node["allOf"])
+        if len(parts) == 1 and "properties" not in node:
+            return self._schema(parts[0], _join(pointer, "allOf", "0"), side, trail, depth + 1)
+        merged = self._merged(node)
+        if _has_properties(merged):
+            return self._object(merged, pointer, side, trail, depth)
+        self.note("bad-schema", pointer, "the parts of its allOf cannot be put together, so this is Any")
+        return {}
+
+    def _enum(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
+        values = [node["const"]] if "const" in node else _list(node["enum"])
+        if values and all(value is None or _is_literal(value) for value in values):
+            branches = [branch for keyword in _BRANCHES for branch in _list(node.get(keyword))]
+            null = None in values or any(_mapping(branch).get("type") == "null" for branch in branches)
+            literals = [value for value in dict.fromkeys(values) if value is not None]
+            return _union([{"enum": literals}] * bool(literals) + [{"type": "null"}] * null)
+        self.note("bad-enum", pointer, "only strings and integers can be listed as values, so the type allows others")
+        rest = {key: value for key, value in node.items() if key not in ("const", "enum", "nullable")}
+        kinds = sorted({_json_type(value) for value in values})
+        return self._schema({"type": kinds, **rest} if kinds else rest, pointer, side, trail, depth + 1)
+
+    def _object(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
+        if _has_properties(node):
+            return self._class(self._hoist(pointer), _Place(node, pointer), side)
+        values = node.get("additionalProperties")
+        if not _is_mapping(values):
+            return {"map": {}}
+        return {"map": self._schema(values, _join(pointer, "additionalProperties"), side, trail, depth + 1)}
+
+    def _hoist(self, pointer: str) -> str:
+        """Name an object that is described in place, after where it stands."""
+        if pointer not in self.hoisted:
+            path = pointer.removeprefix("/openapi/components/schemas/").rpartition("/schema/")[2].split("/")
+            steps = [step for step in path if step not in _STEPS and not step.isdigit()]
+            name = "".join(names.class_name(step) for step in steps[-2:])
+            self.hoisted[pointer] = names.distinct(name, {*self.components, *self.hoisted.values()})
+        return self.hoisted[pointer]
+
+    def _array(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
+        # A list of schemas is `prefixItems` in the older dialects.
+        keyword = "prefixItems" if "prefixItems" in node else "items"
+        if positions := _list(node.get(keyword)):
+            places = enumerate(positions)
+            parts = [self._schema(n, _join(pointer, keyword, str(i)), side, trail, depth + 1) for i, n in places]
+            return {"tuple": parts}
+        items = node.get("items", {})
+        item = {} if _is_list(items) else self._schema(items, _join(pointer, "items"), side, trail, depth + 1)
+        return {"type": "array", "items": item, **self._constraints(node, "array", pointer)}
+
+    def _constraints(self, node: Mapping[str, Any], kind: str, pointer: str) -> dict[str, Any]:
+        asked = _APPLICABLE.get(kind, frozenset[str]()).intersection(node)
+        if not asked:
+            return {}
+        wanted = _exclusive({key: node[key] for key in sorted(asked)})
+        checked = {key: _checkable(key, value, whole=kind == "integer") for key, value in wanted.items()}
+        if lost := [key for key, value in checked.items() if value is None]:
+            what = ", ".join(lost)
+            self.note("dropped-constraint", pointer, f"msgspec cannot check {what}, so the platform checks it alone")
+        kept = {key: value for key, value in checked.items() if value is not None}
+        if not _satisfiable(kept):
+            self.note("impossible-bounds", pointer, "no value satisfies its bounds, so they are left out")
+            return {}
+        return kept
+
+    # --- Reading objects
+
+    def _class(self, name: str, place: _Place, side: Side) -> Schema:
+        """Refer to an object type, which is read later."""
+        if (name, side) not in self.classes:
+            media = side == "output" and _is_file(place.schema)
+            self.classes[name, side] = _RawClass([], media, _text(place.schema.get("description")))
+            self.waiting.append(((name, side), place))
+        return {"class": (name, side)}
+
+    def _read_fields(self, key: _Key, place: _Place) -> None:
+        properties: Mapping[str, Any] = place.schema["properties"]
+        required = {item for item in _list(place.schema.get("required")) if isinstance(item, str)}
+        listed = [item for item in _list(place.schema.get(_ORDER)) if isinstance(item, str) and item in properties]
+        # JSON objects have no order: what the document does not order is ordered by what it needs, then by name.
+        for wire in dict.fromkeys([*listed, *sorted(properties, key=lambda name: (name not in required, name))]):
+            pointer = _join(place.pointer, "properties", wire)
+            if _UNUSABLE_NAME.search(wire):
+                self.note("unusable-name", pointer, "msgspec has no fields with such a name, so it is left out")
+                continue
+            node = _mapping(properties[wire])
+            schema = self._schema(properties[wire], pointer, key[1])
+            if "default" in node and wire in required:
+                message = "it is required and has a default, so it is optional"
+                self.note("required-default", pointer, message)
+            is_required = wire in required and "default" not in node
+            self.classes[key].fields.append(_RawField(wire, pointer, schema, is_required, node))
+
+    # --- Repairs that need all classes
+
+    def _decodable(self, schema: Schema, pointer: str) -> Schema:
+        """Make every union one that msgspec can decode: one object type, unless they are tagged, and one array type."""
+        if "items" in schema:
+            return {**schema, "items": self._decodable(schema["items"], pointer)}
+        if "map" in schema:
+            return {"map": self._decodable(schema["map"], pointer)}
+        if "tuple" in schema:
+            return {"tuple": [self._decodable(part, pointer) for part in schema["tuple"]]}
+        if "union" not in schema:
+            return schema
+        branches: list[Schema] = [self._decodable(branch, pointer) for branch in schema["union"]]
+        objects = [branch for branch in branches if "class" in branch or "map" in branch]
+        arrays = [branch for branch in branches if "items" in branch or "tuple" in branch]
+        if len(objects) > 1 and not self._tagged(objects):
+            merged: Schema = {"map": {}}
+            if all("class" in branch and self._shape(branch) == self._shape(objects[0]) for branch in objects):
+                merged = objects[0]
+                self.note("merged-union", pointer, f"its {len(objects)} object types are alike, so it is the first")
+            else:
+                message = f"nothing tells its {len(objects)} object types apart, so it is an open dict"
+                self.note("undecodable-union", pointer, message)
+            branches = _replaced(branches, objects, merged)
+        if len(arrays) > 1:
+            message = f"msgspec cannot tell its {len(arrays)} array types apart, so it is a list of anything"
+            self.note("undecodable-union", pointer, message)
+            branches = _replaced(branches, arrays, {"type": "array", "items": {}})
+        return _union(branches)
+
+    def _tagged(self, objects: list[Schema]) -> bool:
+        """Whether one constant field has another value in each of these types."""
+        if not all("class" in branch for branch in objects):
+            return False
+        constants = [
+            {
+                item.wire: item.schema["enum"][0]
+                for item in self.classes[branch["class"]].fields
+                if len(item.schema.get("enum", ())) == 1 and names.attribute_name(item.wire) == item.wire
+            }
+            for branch in objects
+        ]
+        return any(
+            len({constant.get(wire) for constant in constants}) == len(objects)
+            and all(isinstance(constant.get(wire), str) for constant in constants)
+            for wire in constants[0]
+        )
+
+    def _shape(self, branch: Schema) -> list[tuple[str, Schema, bool, str]]:
+        return [
+            (item.wire, item.schema, item.required, json.dumps(item.node.get("default"), sort_keys=True))
+            for item in self.classes[branch["class"]].fields
+        ]
+
+    def _reached(self, *schemas: Schema) -> list[_Key]:
+        """The classes that these schemas need, nearest first."""
+        found: dict[_Key, None] = {}
+        waiting = [key for schema in schemas for key in _class_keys(schema)]
+        while waiting:
+            key = waiting.pop(0)
+            if key not in found:
+                found[key] = None
+                waiting += [inner for item in self.classes[key].fields for inner in _class_keys(item.schema)]
+        return list(found)
+
+    def _labels(self, order: list[_Key], roots: Mapping[str, Schema]) -> dict[_Key, str]:
+        """Name the classes. Components that are called as their class go first, so that nothing displaces them."""
+        labels: dict[_Key, str] = {schema["class"]: name for name, schema in roots.items() if "class" in schema}
+        rest = [key for key in order if key not in labels]
+        for component, side in sorted(rest, key=lambda key: (names.class_name(key[0]) != key[0], key)):
+            suffix = "Input" if side == "input" and (component, "output") in order else ""
+            short = names.class_name(names.class_name(component) + suffix)
+            long = names.class_name(names.class_name(component.replace("__", "-")) + suffix)
+            taken = labels.values()
+            labels[component, side] = short if short not in taken else names.distinct(long, taken)
+        return labels
+
+    def _finished(self, key: _Key, labels: Mapping[_Key, str], *, nested: bool) -> Class:
+        raw = self.classes[key]
+        side = key[1]
+        reserved = names.MEDIA_NAMES.union(labels.values()) if raw.media else frozenset(labels.values())
+        taken: list[str] = []
+        fields: list[Field] = []
+        for item in raw.fields:
+            schema, nullable = _without_null(item.schema)
+            if side == "input" and _takes_file(item, nested=nested):
+                schema = _with_files(schema)
+            # Keys in order, so that the same document gives the same module however it was written down.
+            default = json.loads(json.dumps(item.node.get("default"), sort_keys=True))
+            if default is not None and (problem := self._default_problem(default, schema, key)):
+                self.note("dropped-default", item.pointer, f"its default {default!r:.80} {problem}, so it has none")
+                default = None
+            taken.append(names.distinct(names.attribute_name(item.wire, reserved), taken))
+            fields.append(
+                Field(
+                    wire=item.wire,
+                    name=taken[-1],
+                    schema=_relabelled(schema, labels),
+                    nullable=nullable or (default is None and not item.required),
+                    required=item.required,
+                    default=default,
+                    description=_text(item.node.get("description")),
+                )
+            )
+        return Class(labels[key], side, tuple(fields), key[0], raw.media, raw.description)
+
+    def _default_problem(self, default: Any, schema: Schema, key: _Key) -> str | None:
+        if not conforms(default, schema, self._members):
+            return "is not of its own type"
+        # A default that is an object is written as a call of its class, which must be complete before this one is.
+        if isinstance(default, dict | list) and key in self._reached(schema):
+            return "holds its own class"
+        return None
+
+    def _members(self, reference: Any) -> Members:
+        return [(item.wire, item.schema, item.required) for item in self.classes[reference].fields]
+
+
+# --- Values -----------------------------------------------------------------------------------------------------------
+
+Members: TypeAlias = Iterable[tuple[str, Schema, bool]]
+"""The fields of a class: the name in JSON, the type with null, whether it is required."""
+
+
+def conforms(value: Any, schema: Schema, members: Callable[[Any], Members]) -> bool:
+    """Whether a JSON value is of a type.
+
+    Args:
+        value: What `json.loads` gives.
+        schema: The type.
+        members: Gives the fields of a class that the schema refers to.
+    """
+    if not schema:
+        return _is_json(value)
+    if "enum" in schema:
+        return _is_literal(value) and any(value == each and type(value) is type(each) for each in schema["enum"])
+    if "union" in schema:
+        return any(conforms(value, branch, members) for branch in schema["union"])
+    if "tuple" in schema:
+        parts = schema["tuple"]
+        pairs = zip(value, parts, strict=False) if _is_list(value) and len(value) == len(parts) else None
+        return pairs is not None and all(conforms(item, part, members) for item, part in pairs)
+    if "map" in schema:
+        return _is_mapping(value) and all(conforms(item, schema["map"], members) for item in value.values())
+    if "class" in schema:
+        if not _is_mapping(value):
+            return False
+        known = {wire: (inner, required) for wire, inner, required in members(schema["class"])}
+        return all(wire in value or not required for wire, (_, required) in known.items()) and all(
+            wire in known and conforms(item, known[wire][0], members) for wire, item in value.items()
+        )
+    if schema["type"] == "array":
+        return (
+            _is_list(value)
+            and schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
+            and all(conforms(item, schema["items"], members) for item in value)
+        )
+    return _is_scalar_of(value, schema)
+
+
+def _is_scalar_of(value: Any, schema: Schema) -> bool:
+    kind = schema["type"]
+    if kind == "string":
+        return (
+            isinstance(value, str)
+            and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf)
+            and re.search(schema.get("pattern", ""), value) is not None
+        )
+    if kind in ("integer", "number"):
+        return (
+            (type(value) is int or (kind == "number" and isinstance(value, float) and math.isfinite(value)))
+            and schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+            and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
+            and value % schema.get("multipleOf", value or 1) == 0
+        )
+    return isinstance(value, bool) if kind == "boolean" else value is None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value can be written as a Python literal: JSON allows no infinities, its parsers do."""
+    if _is_list(value):
+        return all(_is_json(item) for item in value)
+    if _is_mapping(value):
+        return all(_is_json(item) for item in value.values())
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _json_type(value: Any) -> str:
+    for kind, types in (("boolean", bool), ("integer", int), ("number", float), ("string", str), ("array", list)):
+        if isinstance(value, types):
+            return kind
+    return "null" if value is None else "object"
+
+
+def _is_literal(value: Any) -> TypeGuard[str | int]:
+    """Whether `Literal` can list a value and msgspec decode it."""
+    return type(value) is int and value in _INT64 if not isinstance(value, str) else not _SURROGATE.search(value)
+
+
+def _is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if _is_mapping(value) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if _is_list(value) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+# --- Schemas ----------------------------------------------------------------------------------------------------------
+
+
+def _join(pointer: str, *steps: str) -> str:
+    return "/".join((pointer, *(step.replace("~", "~0").replace("/", "~1") for step in steps)))
+
+
+def _target(node: Any) -> str | None:
+    """The component that a reference names."""
+    ref = _mapping(node).get("$ref")
+    if not isinstance(ref, str) or not ref.startswith(_REF):
+        return None
+    return ref.removeprefix(_REF).replace("~1", "/").replace("~0", "~")
+
+
+def _has_properties(node: Any) -> TypeGuard[Mapping[str, Any]]:
+    return _is_mapping(node) and bool(_mapping(node.get("properties"))) and node.get("type", "object") == "object"
+
+
+def _is_file(node: Mapping[str, Any]) -> bool:
+    properties = _mapping(node["properties"])
+    return (
+        "url" in _list(node.get("required"))
+        and _mapping(properties.get("url")).get("type") == "string"
+        and not _FILE_FACTS.isdisjoint(properties)
+    )
+
+
+def _takes_file(item: _RawField, *, nested: bool) -> bool:
+    """Whether an input field names a file, by the platform's hint or by its name.
+
+    A `url` at the top of an input can be any address; inside an object, it is the object's.
+    """
+    hint = _mapping(item.node.get("ui")).get("field") or item.node.get("_fal_ui_field")
+    if isinstance(hint, str) and hint in _FILE_HINTS:
+        return True
+    if item.wire in NOT_FILES or (item.wire in ("url", "urls") and not nested):
+        return False
+    return _FILE_NAME.fullmatch(item.wire) is not None
+
+
+def _with_files(schema: Schema) -> Schema:
+    if "items" in schema:
+        return {**schema, "items": _with_files(schema["items"])}
+    if "union" in schema:
+        return {"union": [_with_files(branch) for branch in schema["union"]]}
+    return {**schema, "file": True} if schema.get("type") == "string" else schema
+
+
+def _union(branches: Iterable[Schema]) -> Schema:
+    """A union of what is different; anything, if a branch is anything."""
+    flat: list[Schema] = []
+    for branch in branches:
+        if not branch:
+            return {}
+        flat += [each for each in branch.get("union", [branch]) if each not in flat]
+    return {"union": flat} if len(flat) > 1 else flat[0] if flat else {}
+
+
+def _replaced(branches: list[Schema], old: list[Schema], new: Schema) -> list[Schema]:
+    return [new if branch in old else branch for branch in branches]
+
+
+def _without_null(schema: Schema) -> tuple[Schema, bool]:
+    if "union" not in schema:
+        return schema, schema == {"type": "null"}
+    rest = [branch for branch in schema["union"] if branch != {"type": "null"}]
+    return _union(rest), len(rest) < len(schema["union"])
+
+
+def _inner(schema: Schema) -> list[Schema]:
+    parts: list[Schema] = [*schema.get("union", ()), *schema.get("tuple", ())]
+    return [*parts, *(schema[key] for key in ("items", "map") if key in schema)]
+
+
+def _class_keys(schema: Schema) -> Iterator[_Key]:
+    if "class" in schema:
+        yield schema["class"]
+    for part in _inner(schema):
+        yield from _class_keys(part)
+
+
+def _relabelled(schema: Schema, labels: Mapping[_Key, str]) -> Schema:
+    """The same schema with the final names of classes."""
+    if "class" in schema:
+        return {"class": labels[schema["class"]]}
+    changed = dict(schema)
+    for key in ("items", "map"):
+        if key in changed:
+            changed[key] = _relabelled(changed[key], labels)
+    for key in ("union", "tuple"):
+        if key in changed:
+            changed[key] = [_relabelled(part, labels) for part in changed[key]]
+    return changed
+
+
+# --- Constraints ------------------------------------------------------------------------------------------------------
+
+
+def _exclusive(constraints: dict[str, Any]) -> dict[str, Any]:
+    """Read the boolean `exclusiveMinimum` of OpenAPI 3.0 as the number that it stands for."""
+    for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        flag = constraints.get(exclusive)
+        if isinstance(flag, bool):
+            del constraints[exclusive]
+        if flag is True and inclusive in constraints:
+            constraints[exclusive] = constraints.pop(inclusive)
+    return constraints
+
+
+def _checkable(keyword: str, value: Any, *, whole: bool) -> Any:
+    """A constraint in a form that msgspec can check; `None` if there is none."""
+    if keyword == "pattern":
+        return value if isinstance(value, str) and not _SURROGATE.search(value) and _compiles(value) else None
+    if keyword in _LENGTHS:
+        return value if type(value) is int and 0 <= value < 2**31 else None
+    if keyword == "multipleOf":
+        # A float's remainder is inexact: it would refuse multiples.
+        return value if type(value) is int and 0 < value < 2**63 else None
+    if type(value) not in (int, float) or not abs(value) < 1e300:
+        return None
+    if not whole:
+        return float(value)
+    # The nearest whole number that accepts the same whole numbers.
+    rounded = math.ceil(value) if keyword in ("minimum", "exclusiveMaximum") else math.floor(value)
+    return rounded if rounded in _INT64 else None
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def _satisfiable(constraints: dict[str, Any]) -> bool:
+    """Whether a value can satisfy these constraints; of two lower or upper bounds, the weaker one is taken out."""
+    for inclusive, exclusive, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
+        if inclusive in constraints and exclusive in constraints:
+            tighter = constraints[exclusive] * sign >= constraints[inclusive] * sign
+            del constraints[inclusive if tighter else exclusive]
+    low = constraints.get("minimum", constraints.get("exclusiveMinimum", -math.inf))
+    high = constraints.get("maximum", constraints.get("exclusiveMaximum", math.inf))
+    open_ = "exclusiveMinimum" in constraints or "exclusiveMaximum" in constraints
+    return (
+        (low < high or (low == high and not open_))
+        and constraints.get("minLength", 0) <= constraints.get("maxLength", math.inf)
+        and constraints.get("minItems", 0) <= constraints.get("maxItems", math.inf)
+    )
