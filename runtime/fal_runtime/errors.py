@@ -357,6 +357,8 @@ def error_from_response(
         message = "the endpoint refused the input"
     elif answer is None and body.strip():
         message = "the answer is not JSON"
+    elif isinstance(fields.get("status"), str):
+        message = f"the platform answered {fields['status']}"
     else:
         message = f"the platform answered {status_code} without a reason"
     return cause(

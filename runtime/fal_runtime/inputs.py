@@ -16,7 +16,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def build_body(
-    input: Any, type_: Any, *, endpoint_id: str, extra: Mapping[str, Any] | None = None, validate: bool = True
+    input: object, type_: Any, *, endpoint_id: str, extra: Mapping[str, Any] | None = None, validate: bool = True
 ) -> bytes:
     """Encode an input, and check it.
 
@@ -30,10 +30,9 @@ def build_body(
     Raises:
         InputError: listing every problem. Nothing was sent.
     """
-    if isinstance(type_, type) and not isinstance(input, type_):
-        module = endpoint_id.rpartition("/")[2].replace("-", "_")
-        wanted = f"{module}.{type_.__name__}" if issubclass(type_, msgspec.Struct) else type_.__name__
-        message = f"takes {wanted}, not {type(input).__module__}.{type(input).__qualname__}"
+    cls: type[Any] | None = type_ if isinstance(type_, type) else None
+    if cls is not None and not isinstance(input, cls):
+        message = f"takes {_named(cls)}, not {_named(type(input))}"
         raise InputError(message, endpoint_id=endpoint_id)
     try:
         body = _encoder.encode(input)
@@ -53,3 +52,9 @@ def build_body(
     if extra:
         body = _encoder.encode({**msgspec.json.decode(body), **extra})
     return body
+
+
+def _named(type_: type[Any]) -> str:
+    """A type as one writes it: with the module it is imported from, unless it is a built-in."""
+    module = type_.__module__.rpartition(".")[2]
+    return type_.__qualname__ if module == "builtins" else f"{module}.{type_.__qualname__}"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from fal_runtime.client import Channel, Client, default_client
-from fal_runtime.errors import OutputError
-from fal_runtime.transport import drive
+from fal_runtime.errors import NoConnectionError, OutputError
+from fal_runtime.transport import Unanswered, drive
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,10 +57,18 @@ class MediaFile:
         return await _save((client or default_client()).running(), self, Path(path))
 
     def to_pil(self, *, client: Client | None = None) -> Image.Image:
-        """Download a picture and open it with Pillow (`pip install 'fal-bindings[images]'`). Raises as `read` does."""
+        """Download a picture and open it with Pillow, from the extra `images`.
+
+        Raises:
+            ModuleNotFoundError: if Pillow is not installed; and as `read` does.
+        """
         import io
 
-        from PIL import Image
+        try:
+            from PIL import Image
+        except ModuleNotFoundError as error:
+            text = "to_pil needs Pillow; run: pip install 'fal-bindings[images]'"
+            raise ModuleNotFoundError(text, name=error.name) from error
 
         return Image.open(io.BytesIO(self.read(client=client)))
 
@@ -84,6 +92,8 @@ async def _chunks(channel: Channel, url: str) -> AsyncIterator[bytes]:
     try:
         async for chunk in stream.chunks():
             yield chunk
+    except Unanswered as error:
+        raise NoConnectionError(f"the download from {urlsplit(url).netloc} broke off ({error})") from error
     finally:
         await stream.close()
 

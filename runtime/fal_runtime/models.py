@@ -7,7 +7,7 @@ schema's default or `None`, so nothing a reader touches is ever a sentinel.
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -27,12 +27,15 @@ class OutputModel(msgspec.Struct, kw_only=True):
     """Base of every type that is received. Unknown fields are ignored, so the platform may add some."""
 
 
-def default(value: T, *, name: str | None = None) -> T:
+@overload  # mypy takes a list of words for one of `str` even where literals are wanted, so a list fits every field
+def default(value: list[Any], *, name: str | None = None) -> Any: ...
+@overload
+def default(value: T, *, name: str | None = None) -> T: ...
+def default(value: Any, *, name: str | None = None) -> Any:
     """Declare an optional input field: editors show `value`, the wire carries nothing until the caller sets it.
 
     Args:
         value: The platform's own default, for the reader; it is never sent.
         name: The field's name on the wire, where it is not the attribute's.
     """
-    unset = msgspec.UNSET if name is None else msgspec.field(default=msgspec.UNSET, name=name)
-    return cast("T", unset)
+    return msgspec.UNSET if name is None else msgspec.field(default=msgspec.UNSET, name=name)

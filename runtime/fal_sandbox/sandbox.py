@@ -75,12 +75,17 @@ class Sandbox:
 
         Raises:
             OSError: if the address is taken.
+            ModuleNotFoundError: if the extra `sandbox` is not installed.
         """
         if self._server is not None:
             return self
         # Here, not above: importing this package must not cost what only a running sandbox needs.
-        from fal_sandbox.app import build
-        from fal_sandbox.server import Server
+        try:
+            from fal_sandbox.app import build
+            from fal_sandbox.server import Server
+        except ModuleNotFoundError as error:
+            text = f"the sandbox needs {error.name}; run: pip install 'fal-bindings[sandbox]'"
+            raise ModuleNotFoundError(text, name=error.name) from error
 
         listener = _listen(self._host, self._port)
         self._state.url = _url(listener)

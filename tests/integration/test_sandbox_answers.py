@@ -85,7 +85,8 @@ def http() -> Iterator[httpx.Client]:
 def run(http: httpx.Client, **input: Any) -> dict[str, Any]:
     response = http.post(f"/run/{STUDIO}", json=input)
     assert response.status_code == 200, response.text
-    return response.json()
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def download(http: httpx.Client, file: dict[str, Any]) -> bytes:

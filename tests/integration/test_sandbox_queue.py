@@ -117,7 +117,8 @@ def http(sandbox: Sandbox) -> Iterator[httpx.Client]:
 def submit(http: httpx.Client, body: object, **options: Any) -> dict[str, Any]:
     response = http.post(f"/queue/{EASEL}", json=body, **options)
     assert response.status_code == 200, response.text
-    return response.json()
+    answer: dict[str, Any] = response.json()
+    return answer
 
 
 def test_a_job_goes_through_its_states(http: httpx.Client, sandbox: Sandbox, clock: Clock) -> None:
