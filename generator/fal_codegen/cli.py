@@ -85,14 +85,16 @@ def generate(
     schemas: Path, endpoints: tuple[str, ...], out: Path, package: str, jobs: int | None, cold: bool, strict: bool
 ) -> None:
     """Generate a package that holds a typed module for each chosen endpoint, and nothing else."""
-    from fal_codegen.generate import generate as run
+    from fal_codegen.generate import carry_out, plan
 
     start = time.perf_counter()
     with _clear_errors(), _progress("Generating") as advance:
         root = out / _package_name(package)
-        result = run(schemas, root, endpoints=endpoints, jobs=jobs, cold=cold, progress=advance)
+        result = plan(schemas, root, endpoints=endpoints, jobs=jobs, cold=cold, progress=advance)
     fatal = [diagnostic for diagnostic in result.diagnostics if diagnostic.fatal]
     _print_diagnostics(result.diagnostics if strict else fatal)
+    with _clear_errors():
+        carry_out(result, schemas, root)
     repairs = len(result.diagnostics) - len(fatal)
     if repairs and not strict:
         click.echo(f"{repairs} repairs of documents; --strict lists them.")

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fal_codegen.prepare import Class, Field, Prepared, Schema, Side
+from fal_codegen.dialect import Schema
+from fal_codegen.prepare import Class, Field, Prepared, Side
 
 __all__ = ["Glossary", "Pattern", "describe", "docstring", "load_glossary", "one_line"]
 

@@ -28,7 +28,7 @@ from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, write_
 from fal_codegen.render import GENERATED_MARK, render_package, templates_folder
 from fal_codegen.write import Changes, compare, publish, recover
 
-__all__ = ["INDEX_NAME", "Plan", "generate", "plan", "select"]
+__all__ = ["INDEX_NAME", "Plan", "carry_out", "check", "plan"]
 
 INDEX_NAME = "index.json"
 IN_PROCESS = 24  # below this many endpoints, starting processes takes longer than the work
@@ -75,7 +75,7 @@ class Plan:
     changes: Changes = field(default_factory=Changes)
 
 
-def select(rows: Mapping[str, Locked], patterns: Sequence[str]) -> dict[str, Locked]:
+def _select(rows: Mapping[str, Locked], patterns: Sequence[str]) -> dict[str, Locked]:
     """The rows whose id matches any of the globs; all of them if there is no glob.
 
     Raises:
@@ -117,7 +117,7 @@ def plan(
         CatalogError: if the schemas cannot be read or a glob matches nothing.
     """
     rows = read_lock(schemas)
-    chosen = select(rows, endpoints)
+    chosen = _select(rows, endpoints)
     result = Plan()
     generator = fingerprint()
     recover(root)
@@ -165,22 +165,13 @@ def plan(
     return result
 
 
-def generate(
-    schemas: Path,
-    root: Path,
-    *,
-    endpoints: Sequence[str] = (),
-    jobs: int | None = None,
-    cold: bool = False,
-    progress: Progress | None = None,
-) -> Plan:
-    """Make the package at `root` hold exactly the modules of the chosen endpoints. Takes what `plan` takes.
+def carry_out(result: Plan, schemas: Path, root: Path) -> None:
+    """Make the package at `root` hold exactly what was planned, and the lock say so.
 
     Raises:
-        CatalogError: as `plan` does, or if no module came out. Nothing was changed.
+        CatalogError: if there is no module at all. Nothing was changed.
         ForeignFiles: if the package holds files that were not generated. Nothing was changed.
     """
-    result = plan(schemas, root, endpoints=endpoints, jobs=jobs, cold=cold, progress=progress)
     if not result.modules:
         raise CatalogError(f"{schemas}: not one module could be generated; see the problems above")
     result.changes = publish(root, result.files, owned=is_generated)
@@ -189,7 +180,6 @@ def generate(
         part = lock.with_name(f".{LOCK_NAME}.new")
         part.write_bytes(result.lock)
         part.replace(lock)
-    return result
 
 
 def check(schemas: Path, root: Path, *, jobs: int | None = None, cold: bool = False) -> tuple[Plan, str]:
@@ -293,7 +283,7 @@ def fingerprint() -> str:
     """A hash of everything that decides what a schema becomes: the stages' code, the templates, the tools' versions."""
     parts = [msgspec.json.encode(current_tools())]
     folder = Path(emit_stage.__file__).parent
-    stages = ("names", "prepare", "docs", "model", "render", "emit")
+    stages = ("names", "dialect", "prepare", "docs", "model", "render", "emit")
     parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]
     parts.append((folder / "glossary.toml").read_bytes())
     parts += [path.read_bytes() for path in sorted(templates_folder().rglob("*")) if path.is_file()]

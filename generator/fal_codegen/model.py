@@ -21,8 +21,9 @@ from datamodel_code_generator.format import PythonVersion
 
 from fal_codegen import names
 from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.dialect import Members, Schema, conforms
 from fal_codegen.docs import docstring
-from fal_codegen.prepare import Class, Field, Members, Prepared, Schema, conforms
+from fal_codegen.prepare import Class, Field, Prepared
 from fal_codegen.render import lay_out, templates_folder
 
 __all__ = ["build_types"]

@@ -8,21 +8,37 @@ type accepts is a diagnostic.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypeGuard
 
 from fal_codegen import names
 from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.dialect import (
+    APPLICABLE,
+    CONSTRAINTS,
+    Members,
+    Schema,
+    checkable,
+    conforms,
+    exclusive,
+    inner,
+    is_list,
+    is_literal,
+    is_mapping,
+    json_type,
+    mapping,
+    relabelled,
+    replaced,
+    satisfiable,
+    sequence,
+    text_of,
+    union,
+    without_null,
+)
 
-__all__ = ["Class", "Field", "Members", "Prepared", "Schema", "Side", "conforms", "prepare"]
-
-Schema: TypeAlias = dict[str, Any]
-"""One of: `{}` (anything), `{"class": name}`, `{"enum": [...]}`, `{"union": [...]}`, `{"tuple": [...]}`,
-`{"map": values}`, or `{"type": ...}` of string, integer, number, boolean, null or array (with `items`), with the
-constraints that go with it, in JSON Schema's words. A string with `"file": True` takes a file."""
+__all__ = ["Class", "Field", "Prepared", "Side", "prepare"]
 
 Side: TypeAlias = Literal["input", "output"]
 
@@ -97,7 +113,7 @@ def prepare(endpoint_id: str, metadata: Mapping[str, Any], openapi: Mapping[str,
         return problem
     try:
         input_, output = _roots(endpoint_id, openapi)
-        components = _mapping(_mapping(openapi.get("components")).get("schemas"))
+        components = mapping(mapping(openapi.get("components")).get("schemas"))
         return _Document(endpoint_id, components).prepared(metadata, input_, output)
     except _UnusableError as error:
         return error.diagnostic
@@ -128,15 +144,15 @@ _LEAVE_OUT = "leave the endpoint out, or correct its document"
 
 def _roots(endpoint_id: str, openapi: Any) -> tuple[_Place, _Place]:
     """Find what the endpoint takes and what it gives."""
-    if not _is_mapping(openapi):
+    if not is_mapping(openapi):
         raise _unusable("bad-document", endpoint_id, "/openapi", "the document is not an object", _PULL_AGAIN)
     if "error" in openapi:
         why = json.dumps(openapi["error"], default=str)[:200]
         raise _unusable("no-schema", endpoint_id, "/openapi/error", f"the platform gave an error: {why}", _PULL_AGAIN)
     paths = openapi.get("paths")
-    if not _is_mapping(paths) or not paths:
+    if not is_mapping(paths) or not paths:
         raise _unusable("no-paths", endpoint_id, "/openapi/paths", "the document has no paths", _PULL_AGAIN)
-    posts = [path for path, item in paths.items() if _is_mapping(item) and _is_mapping(item.get("post"))]
+    posts = [path for path, item in paths.items() if is_mapping(item) and is_mapping(item.get("post"))]
     path = f"/{endpoint_id}" if f"/{endpoint_id}" in posts else posts[0] if len(posts) == 1 else None
     if path is None:
         found = "no path has a POST operation" if not posts else f"none of its POST operations is at /{endpoint_id}"
@@ -146,7 +162,7 @@ def _roots(endpoint_id: str, openapi: Any) -> tuple[_Place, _Place]:
     input_ = _content(post, base, "requestBody")
     # The queue's documents give the output at the address of the result; an app's own document, in the answer itself.
     result = next((p for p in paths if p.endswith("/requests/{request_id}")), None)
-    if result is not None and _is_mapping(get := _mapping(paths[result]).get("get")):
+    if result is not None and is_mapping(get := mapping(paths[result]).get("get")):
         return input_, _content(get, _join("/openapi/paths", result, "get"), "responses", "200")
     return input_, _content(post, base, "responses", "200")
 
@@ -163,7 +179,7 @@ def _content(operation: Any, base: str, *keys: str) -> _Place:
     steps = (*keys, "content", "application/json", "schema")
     node = operation
     for step in steps:
-        node = _mapping(node).get(step)
+        node = mapping(node).get(step)
     return _Place(node, _join(base, *steps))
 
 
@@ -174,18 +190,8 @@ _REF = "#/components/schemas/"
 _ORDER = "x-fal-order-properties"
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
 _BRANCHES = ("anyOf", "oneOf")
-_LENGTHS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
-_NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
-_APPLICABLE: Mapping[str, frozenset[str]] = {
-    "string": frozenset({"minLength", "maxLength", "pattern"}),
-    "array": frozenset({"minItems", "maxItems"}),
-    "integer": _NUMBERS,
-    "number": _NUMBERS,
-}
-_CONSTRAINTS = frozenset[str]().union(*_APPLICABLE.values())
 _IGNORED = frozenset({"not", "if", "patternProperties", "propertyNames", "contains", "dependentSchemas"})
 _STEPS = frozenset({"properties", "items", "prefixItems", "additionalProperties", "allOf", *_BRANCHES})
-_INT64 = range(-(2**63), 2**63)
 
 # Far above what real documents have (5 levels, 2,000 schemas); a bound on the work that a hostile one can ask for.
 _DEEPEST = 32
@@ -212,7 +218,6 @@ NOT_FILES: Final[Mapping[str, str]] = {
 
 # What msgspec refuses in a field's name, and UTF-8 in any string.
 _UNUSABLE_NAME = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 _Key: TypeAlias = tuple[str, Side]
 
@@ -267,12 +272,12 @@ class _Document:
         classes = [self._finished(key, labels, nested=roots["Input"].get("class") != key) for key in order]
         return Prepared(
             endpoint_id=self.endpoint_id,
-            title=_text(metadata.get("display_name")) or self.endpoint_id,
-            category=_text(metadata.get("category")),
-            description=_text(metadata.get("description")),
+            title=text_of(metadata.get("display_name")) or self.endpoint_id,
+            category=text_of(metadata.get("category")),
+            description=text_of(metadata.get("description")),
             classes=tuple(sorted(classes, key=lambda item: item.name in roots)),
             aliases=tuple(
-                (name, _relabelled(schema, labels)) for name, schema in roots.items() if "class" not in schema
+                (name, relabelled(schema, labels)) for name, schema in roots.items() if "class" not in schema
             ),
             diagnostics=tuple(self.diagnostics),
         )
@@ -308,7 +313,7 @@ class _Document:
         self._count(pointer)
         if node is True or node == {}:
             return {}
-        if not _is_mapping(node):
+        if not is_mapping(node):
             self.note("bad-schema", pointer, f"a schema must be an object, not {node!r:.60}, so this is Any")
             return {}
         if depth > _DEEPEST:
@@ -317,7 +322,7 @@ class _Document:
         for keyword in sorted(_IGNORED.intersection(node)):
             self.note("ignored-keyword", pointer, f"no Python type says {keyword!r}, so the platform checks it alone")
         schema = self._kind(node, pointer, side, trail, depth)
-        return _union([schema, {"type": "null"}]) if node.get("nullable") is True else schema
+        return union([schema, {"type": "null"}]) if node.get("nullable") is True else schema
 
     def _count(self, pointer: str) -> None:
         self.schemas += 1
@@ -333,11 +338,11 @@ class _Document:
         if "allOf" in node:
             return self._all_of(node, pointer, side, trail, depth)
         for keyword in _BRANCHES:
-            if branches := _list(node.get(keyword)):
-                shared = {key: value for key, value in node.items() if key in _CONSTRAINTS}
-                return _union(
+            if branches := sequence(node.get(keyword)):
+                shared = {key: value for key, value in node.items() if key in CONSTRAINTS}
+                return union(
                     self._schema(
-                        {**shared, **branch} if shared and _is_mapping(branch) and branch else branch,
+                        {**shared, **branch} if shared and is_mapping(branch) and branch else branch,
                         _join(pointer, keyword, str(index)),
                         side,
                         trail,
@@ -346,9 +351,9 @@ class _Document:
                     for index, branch in enumerate(branches)
                 )
         kind = node.get("type")
-        if kinds := _list(kind):
+        if kinds := sequence(kind):
             each = ({**node, "type": kind, "nullable": False} for kind in kinds)
-            return _union(self._schema(one, pointer, side, trail, depth + 1) for one in each)
+            return union(self._schema(one, pointer, side, trail, depth + 1) for one in each)
         if kind == "object" or (kind is None and ("properties" in node or "additionalProperties" in node)):
             return self._object(node, pointer, side, trail, depth)
         if kind == "array" or (kind is None and ("items" in node or "prefixItems" in node)):
@@ -379,11 +384,11 @@ class _Document:
     def _merged(self, node: Any, trail: tuple[str, ...] = ()) -> Any:
         """Put together the parts of an `allOf` of objects; any other node stays as it is."""
         self._count("/openapi/components")
-        if not _is_mapping(node) or not (parts := _list(node.get("allOf"))):
+        if not is_mapping(node) or not (parts := sequence(node.get("allOf"))):
             return node
-        properties = dict(_mapping(node.get("properties")))
-        required = [*_list(node.get("required"))]
-        order = [*_list(node.get(_ORDER))]
+        properties = dict(mapping(node.get("properties")))
+        required = [*sequence(node.get("required"))]
+        order = [*sequence(node.get(_ORDER))]
         for part in parts:
             name = _target(part)
             if name is not None and name in trail:
@@ -395,13 +400,13 @@ class _Document:
             if not _has_properties(part):
                 return node
             properties = {**part["properties"], **properties}
-            required += _list(part.get("required"))
-            order += _list(part.get(_ORDER))
+            required += sequence(part.get("required"))
+            order += sequence(part.get(_ORDER))
         kept = {key: value for key, value in node.items() if key != "allOf"}
         return {**kept, "type": "object", "properties": properties, "required": required, _ORDER: order}
 
     def _all_of(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
-        parts = _list(node["allOf"])
+        parts = sequence(node["allOf"])
         if len(parts) == 1 and "properties" not in node:
             return self._schema(parts[0], _join(pointer, "allOf", "0"), side, trail, depth + 1)
         merged = self._merged(node)
@@ -411,22 +416,22 @@ class _Document:
         return {}
 
     def _enum(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
-        values = [node["const"]] if "const" in node else _list(node["enum"])
-        if values and all(value is None or _is_literal(value) for value in values):
-            branches = [branch for keyword in _BRANCHES for branch in _list(node.get(keyword))]
-            null = None in values or any(_mapping(branch).get("type") == "null" for branch in branches)
+        values = [node["const"]] if "const" in node else sequence(node["enum"])
+        if values and all(value is None or is_literal(value) for value in values):
+            branches = [branch for keyword in _BRANCHES for branch in sequence(node.get(keyword))]
+            null = None in values or any(mapping(branch).get("type") == "null" for branch in branches)
             literals = [value for value in dict.fromkeys(values) if value is not None]
-            return _union([{"enum": literals}] * bool(literals) + [{"type": "null"}] * null)
+            return union([{"enum": literals}] * bool(literals) + [{"type": "null"}] * null)
         self.note("bad-enum", pointer, "only strings and integers can be listed as values, so the type allows others")
         rest = {key: value for key, value in node.items() if key not in ("const", "enum", "nullable")}
-        kinds = sorted({_json_type(value) for value in values})
+        kinds = sorted({json_type(value) for value in values})
         return self._schema({"type": kinds, **rest} if kinds else rest, pointer, side, trail, depth + 1)
 
     def _object(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
         if _has_properties(node):
             return self._class(self._hoist(pointer), _Place(node, pointer), side)
         values = node.get("additionalProperties")
-        if not _is_mapping(values):
+        if not is_mapping(values):
             return {"map": {}}
         return {"map": self._schema(values, _join(pointer, "additionalProperties"), side, trail, depth + 1)}
 
@@ -442,25 +447,25 @@ class _Document:
     def _array(self, node: Mapping[str, Any], pointer: str, side: Side, trail: tuple[str, ...], depth: int) -> Schema:
         # A list of schemas is `prefixItems` in the older dialects.
         keyword = "prefixItems" if "prefixItems" in node else "items"
-        if positions := _list(node.get(keyword)):
+        if positions := sequence(node.get(keyword)):
             places = enumerate(positions)
             parts = [self._schema(n, _join(pointer, keyword, str(i)), side, trail, depth + 1) for i, n in places]
             return {"tuple": parts}
         items = node.get("items", {})
-        item = {} if _is_list(items) else self._schema(items, _join(pointer, "items"), side, trail, depth + 1)
+        item = {} if is_list(items) else self._schema(items, _join(pointer, "items"), side, trail, depth + 1)
         return {"type": "array", "items": item, **self._constraints(node, "array", pointer)}
 
     def _constraints(self, node: Mapping[str, Any], kind: str, pointer: str) -> dict[str, Any]:
-        asked = _APPLICABLE.get(kind, frozenset[str]()).intersection(node)
+        asked = APPLICABLE.get(kind, frozenset[str]()).intersection(node)
         if not asked:
             return {}
-        wanted = _exclusive({key: node[key] for key in sorted(asked)})
-        checked = {key: _checkable(key, value, whole=kind == "integer") for key, value in wanted.items()}
+        wanted = exclusive({key: node[key] for key in sorted(asked)})
+        checked = {key: checkable(key, value, whole=kind == "integer") for key, value in wanted.items()}
         if lost := [key for key, value in checked.items() if value is None]:
             what = ", ".join(lost)
             self.note("dropped-constraint", pointer, f"msgspec cannot check {what}, so the platform checks it alone")
         kept = {key: value for key, value in checked.items() if value is not None}
-        if not _satisfiable(kept):
+        if not satisfiable(kept):
             self.note("impossible-bounds", pointer, "no value satisfies its bounds, so they are left out")
             return {}
         return kept
@@ -471,21 +476,21 @@ class _Document:
         """Refer to an object type, which is read later."""
         if (name, side) not in self.classes:
             media = side == "output" and _is_file(place.schema)
-            self.classes[name, side] = _RawClass([], media, _text(place.schema.get("description")))
+            self.classes[name, side] = _RawClass([], media, text_of(place.schema.get("description")))
             self.waiting.append(((name, side), place))
         return {"class": (name, side)}
 
     def _read_fields(self, key: _Key, place: _Place) -> None:
         properties: Mapping[str, Any] = place.schema["properties"]
-        required = {item for item in _list(place.schema.get("required")) if isinstance(item, str)}
-        listed = [item for item in _list(place.schema.get(_ORDER)) if isinstance(item, str) and item in properties]
+        required = {item for item in sequence(place.schema.get("required")) if isinstance(item, str)}
+        listed = [item for item in sequence(place.schema.get(_ORDER)) if isinstance(item, str) and item in properties]
         # JSON objects have no order: what the document does not order is ordered by what it needs, then by name.
         for wire in dict.fromkeys([*listed, *sorted(properties, key=lambda name: (name not in required, name))]):
             pointer = _join(place.pointer, "properties", wire)
             if _UNUSABLE_NAME.search(wire):
                 self.note("unusable-name", pointer, "msgspec has no fields with such a name, so it is left out")
                 continue
-            node = _mapping(properties[wire])
+            node = mapping(properties[wire])
             schema = self._schema(properties[wire], pointer, key[1])
             if "default" in node and wire in required:
                 message = "it is required and has a default, so it is optional"
@@ -516,12 +521,12 @@ class _Document:
             else:
                 message = f"nothing tells its {len(objects)} object types apart, so it is an open dict"
                 self.note("undecodable-union", pointer, message)
-            branches = _replaced(branches, objects, merged)
+            branches = replaced(branches, objects, merged)
         if len(arrays) > 1:
             message = f"msgspec cannot tell its {len(arrays)} array types apart, so it is a list of anything"
             self.note("undecodable-union", pointer, message)
-            branches = _replaced(branches, arrays, {"type": "array", "items": {}})
-        return _union(branches)
+            branches = replaced(branches, arrays, {"type": "array", "items": {}})
+        return union(branches)
 
     def _tagged(self, objects: list[Schema]) -> bool:
         """Whether one constant field has another value in each of these types."""
@@ -577,7 +582,7 @@ class _Document:
         taken: list[str] = []
         fields: list[Field] = []
         for item in raw.fields:
-            schema, nullable = _without_null(item.schema)
+            schema, nullable = without_null(item.schema)
             if side == "input" and _takes_file(item, nested=nested):
                 schema = _with_files(schema)
             # Keys in order, so that the same document gives the same module however it was written down.
@@ -590,11 +595,11 @@ class _Document:
                 Field(
                     wire=item.wire,
                     name=taken[-1],
-                    schema=_relabelled(schema, labels),
+                    schema=relabelled(schema, labels),
                     nullable=nullable or (default is None and not item.required),
                     required=item.required,
                     default=default,
-                    description=_text(item.node.get("description")),
+                    description=text_of(item.node.get("description")),
                 )
             )
         return Class(labels[key], side, tuple(fields), key[0], raw.media, raw.description)
@@ -611,108 +616,7 @@ class _Document:
         return [(item.wire, item.schema, item.required) for item in self.classes[reference].fields]
 
 
-# --- Values -----------------------------------------------------------------------------------------------------------
-
-Members: TypeAlias = Iterable[tuple[str, Schema, bool]]
-"""The fields of a class: the name in JSON, the type with null, whether it is required."""
-
-
-def conforms(value: Any, schema: Schema, members: Callable[[Any], Members]) -> bool:
-    """Whether a JSON value is of a type.
-
-    Args:
-        value: What `json.loads` gives.
-        schema: The type.
-        members: Gives the fields of a class that the schema refers to.
-    """
-    if not schema:
-        return _is_json(value)
-    if "enum" in schema:
-        return _is_literal(value) and any(value == each and type(value) is type(each) for each in schema["enum"])
-    if "union" in schema:
-        return any(conforms(value, branch, members) for branch in schema["union"])
-    if "tuple" in schema:
-        parts = schema["tuple"]
-        pairs = zip(value, parts, strict=False) if _is_list(value) and len(value) == len(parts) else None
-        return pairs is not None and all(conforms(item, part, members) for item, part in pairs)
-    if "map" in schema:
-        return _is_mapping(value) and all(conforms(item, schema["map"], members) for item in value.values())
-    if "class" in schema:
-        if not _is_mapping(value):
-            return False
-        known = {wire: (inner, required) for wire, inner, required in members(schema["class"])}
-        return all(wire in value or not required for wire, (_, required) in known.items()) and all(
-            wire in known and conforms(item, known[wire][0], members) for wire, item in value.items()
-        )
-    if schema["type"] == "array":
-        return (
-            _is_list(value)
-            and schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
-            and all(conforms(item, schema["items"], members) for item in value)
-        )
-    return _is_scalar_of(value, schema)
-
-
-def _is_scalar_of(value: Any, schema: Schema) -> bool:
-    kind = schema["type"]
-    if kind == "string":
-        return (
-            isinstance(value, str)
-            and schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf)
-            and re.search(schema.get("pattern", ""), value) is not None
-        )
-    if kind in ("integer", "number"):
-        return (
-            (type(value) is int or (kind == "number" and isinstance(value, float) and math.isfinite(value)))
-            and schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
-            and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
-            and value % schema.get("multipleOf", value or 1) == 0
-        )
-    return isinstance(value, bool) if kind == "boolean" else value is None
-
-
-def _is_json(value: Any) -> bool:
-    """Whether a value can be written as a Python literal: JSON allows no infinities, its parsers do."""
-    if _is_list(value):
-        return all(_is_json(item) for item in value)
-    if _is_mapping(value):
-        return all(_is_json(item) for item in value.values())
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _json_type(value: Any) -> str:
-    for kind, types in (("boolean", bool), ("integer", int), ("number", float), ("string", str), ("array", list)):
-        if isinstance(value, types):
-            return kind
-    return "null" if value is None else "object"
-
-
-def _is_literal(value: Any) -> TypeGuard[str | int]:
-    """Whether `Literal` can list a value and msgspec decode it."""
-    return type(value) is int and value in _INT64 if not isinstance(value, str) else not _SURROGATE.search(value)
-
-
-def _is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
-    return isinstance(value, dict)
-
-
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if _is_mapping(value) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if _is_list(value) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-# --- Schemas ----------------------------------------------------------------------------------------------------------
+# --- Reading documents -------------------------------------------------------------------------------------------------
 
 
 def _join(pointer: str, *steps: str) -> str:
@@ -721,21 +625,21 @@ def _join(pointer: str, *steps: str) -> str:
 
 def _target(node: Any) -> str | None:
     """The component that a reference names."""
-    ref = _mapping(node).get("$ref")
+    ref = mapping(node).get("$ref")
     if not isinstance(ref, str) or not ref.startswith(_REF):
         return None
     return ref.removeprefix(_REF).replace("~1", "/").replace("~0", "~")
 
 
 def _has_properties(node: Any) -> TypeGuard[Mapping[str, Any]]:
-    return _is_mapping(node) and bool(_mapping(node.get("properties"))) and node.get("type", "object") == "object"
+    return is_mapping(node) and bool(mapping(node.get("properties"))) and node.get("type", "object") == "object"
 
 
 def _is_file(node: Mapping[str, Any]) -> bool:
-    properties = _mapping(node["properties"])
+    properties = mapping(node["properties"])
     return (
-        "url" in _list(node.get("required"))
-        and _mapping(properties.get("url")).get("type") == "string"
+        "url" in sequence(node.get("required"))
+        and mapping(properties.get("url")).get("type") == "string"
         and not _FILE_FACTS.isdisjoint(properties)
     )
 
@@ -745,12 +649,19 @@ def _takes_file(item: _RawField, *, nested: bool) -> bool:
 
     A `url` at the top of an input can be any address; inside an object, it is the object's.
     """
-    hint = _mapping(item.node.get("ui")).get("field") or item.node.get("_fal_ui_field")
+    hint = mapping(item.node.get("ui")).get("field") or item.node.get("_fal_ui_field")
     if isinstance(hint, str) and hint in _FILE_HINTS:
         return True
     if item.wire in NOT_FILES or (item.wire in ("url", "urls") and not nested):
         return False
     return _FILE_NAME.fullmatch(item.wire) is not None
+
+
+def _class_keys(schema: Schema) -> Iterator[_Key]:
+    if "class" in schema:
+        yield schema["class"]
+    for part in inner(schema):
+        yield from _class_keys(part)
 
 
 def _with_files(schema: Schema) -> Schema:
@@ -759,106 +670,3 @@ def _with_files(schema: Schema) -> Schema:
     if "union" in schema:
         return {"union": [_with_files(branch) for branch in schema["union"]]}
     return {**schema, "file": True} if schema.get("type") == "string" else schema
-
-
-def _union(branches: Iterable[Schema]) -> Schema:
-    """A union of what is different; anything, if a branch is anything."""
-    flat: list[Schema] = []
-    for branch in branches:
-        if not branch:
-            return {}
-        flat += [each for each in branch.get("union", [branch]) if each not in flat]
-    return {"union": flat} if len(flat) > 1 else flat[0] if flat else {}
-
-
-def _replaced(branches: list[Schema], old: list[Schema], new: Schema) -> list[Schema]:
-    return [new if branch in old else branch for branch in branches]
-
-
-def _without_null(schema: Schema) -> tuple[Schema, bool]:
-    if "union" not in schema:
-        return schema, schema == {"type": "null"}
-    rest = [branch for branch in schema["union"] if branch != {"type": "null"}]
-    return _union(rest), len(rest) < len(schema["union"])
-
-
-def _inner(schema: Schema) -> list[Schema]:
-    parts: list[Schema] = [*schema.get("union", ()), *schema.get("tuple", ())]
-    return [*parts, *(schema[key] for key in ("items", "map") if key in schema)]
-
-
-def _class_keys(schema: Schema) -> Iterator[_Key]:
-    if "class" in schema:
-        yield schema["class"]
-    for part in _inner(schema):
-        yield from _class_keys(part)
-
-
-def _relabelled(schema: Schema, labels: Mapping[_Key, str]) -> Schema:
-    """The same schema with the final names of classes."""
-    if "class" in schema:
-        return {"class": labels[schema["class"]]}
-    changed = dict(schema)
-    for key in ("items", "map"):
-        if key in changed:
-            changed[key] = _relabelled(changed[key], labels)
-    for key in ("union", "tuple"):
-        if key in changed:
-            changed[key] = [_relabelled(part, labels) for part in changed[key]]
-    return changed
-
-
-# --- Constraints ------------------------------------------------------------------------------------------------------
-
-
-def _exclusive(constraints: dict[str, Any]) -> dict[str, Any]:
-    """Read the boolean `exclusiveMinimum` of OpenAPI 3.0 as the number that it stands for."""
-    for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
-        flag = constraints.get(exclusive)
-        if isinstance(flag, bool):
-            del constraints[exclusive]
-        if flag is True and inclusive in constraints:
-            constraints[exclusive] = constraints.pop(inclusive)
-    return constraints
-
-
-def _checkable(keyword: str, value: Any, *, whole: bool) -> Any:
-    """A constraint in a form that msgspec can check; `None` if there is none."""
-    if keyword == "pattern":
-        return value if isinstance(value, str) and not _SURROGATE.search(value) and _compiles(value) else None
-    if keyword in _LENGTHS:
-        return value if type(value) is int and 0 <= value < 2**31 else None
-    if keyword == "multipleOf":
-        # A float's remainder is inexact: it would refuse multiples.
-        return value if type(value) is int and 0 < value < 2**63 else None
-    if type(value) not in (int, float) or not abs(value) < 1e300:
-        return None
-    if not whole:
-        return float(value)
-    # The nearest whole number that accepts the same whole numbers.
-    rounded = math.ceil(value) if keyword in ("minimum", "exclusiveMaximum") else math.floor(value)
-    return rounded if rounded in _INT64 else None
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
-
-
-def _satisfiable(constraints: dict[str, Any]) -> bool:
-    """Whether a value can satisfy these constraints; of two lower or upper bounds, the weaker one is taken out."""
-    for inclusive, exclusive, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
-        if inclusive in constraints and exclusive in constraints:
-            tighter = constraints[exclusive] * sign >= constraints[inclusive] * sign
-            del constraints[inclusive if tighter else exclusive]
-    low = constraints.get("minimum", constraints.get("exclusiveMinimum", -math.inf))
-    high = constraints.get("maximum", constraints.get("exclusiveMaximum", math.inf))
-    open_ = "exclusiveMinimum" in constraints or "exclusiveMaximum" in constraints
-    return (
-        (low < high or (low == high and not open_))
-        and constraints.get("minLength", 0) <= constraints.get("maxLength", math.inf)
-        and constraints.get("minItems", 0) <= constraints.get("maxItems", math.inf)
-    )

@@ -113,10 +113,13 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         drive(source.aclose())
 
 
-def _timeouts(request: Request) -> httpx.Timeout:
+def _message(client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
     import httpx
 
-    return httpx.Timeout(request.timeout, connect=request.connect_timeout)
+    timeout = httpx.Timeout(request.timeout, connect=request.connect_timeout)
+    return client.build_request(
+        request.method, request.url, headers=request.headers, content=request.body, timeout=timeout
+    )
 
 
 def _failure(error: httpx.RequestError | httpx.InvalidURL) -> Exception:
@@ -181,13 +184,7 @@ class BlockingIO:
 
         client = self._client()
         try:
-            message = client.build_request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                content=request.body,
-                timeout=_timeouts(request),
-            )
+            message = _message(client, request)
             response = client.send(message, stream=True, follow_redirects=request.follow_redirects)
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _failure(error) from error
@@ -264,13 +261,7 @@ class AsyncIO:
 
         client = await self._client()
         try:
-            message = client.build_request(
-                request.method,
-                request.url,
-                headers=request.headers,
-                content=request.body,
-                timeout=_timeouts(request),
-            )
+            message = _message(client, request)
             response = await client.send(message, stream=True, follow_redirects=request.follow_redirects)
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise _failure(error) from error

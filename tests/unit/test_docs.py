@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fal_codegen.dialect import Schema
 from fal_codegen.docs import Glossary, Pattern, describe, docstring, load_glossary, one_line
-from fal_codegen.prepare import Class, Field, Prepared, Schema, Side
+from fal_codegen.prepare import Class, Field, Prepared, Side
 
 TEXT: Schema = {"type": "string"}
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.prepare import Class, Field, Prepared, Schema, conforms, prepare
+from fal_codegen.dialect import Schema, conforms
+from fal_codegen.prepare import Class, Field, Prepared, prepare
 
 TEXT = {"type": "string"}
 NULL = {"type": "null"}

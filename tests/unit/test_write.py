@@ -84,9 +84,9 @@ def test_killed_at_any_moment_it_leaves_the_old_tree_or_the_new_one(tmp_path: Pa
     program = (
         "import sys; from pathlib import Path; from fal_codegen.write import publish\n"
         f"root, names = Path(sys.argv[1]), {names!r}\n"
-        "print('ready', flush=True)\n"
         "for turn in range(10**6):\n"
         "    publish(root, {name: b'%d' % turn for name in names}, owned=lambda path: True)\n"
+        "    print('there', flush=True)\n"
     )
     seen: set[bytes] = set()
     for attempt in range(12):
