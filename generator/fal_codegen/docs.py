@@ -211,5 +211,7 @@ def _escaped_characters(line: str) -> Iterable[str]:
     for character in line:
         if character.isprintable():
             yield character
+        elif 0xD800 <= ord(character) <= 0xDFFF:
+            yield "\ufffd"  # half a character, which Python's own compiler refuses in a docstring
         else:
             yield f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
