@@ -182,7 +182,7 @@ def _first(error: ValidationError) -> str:
 class Document:
     """An endpoint's document as it lies on disk."""
 
-    entry: Entry
+    path: Path
     data: bytes
 
     @property
@@ -190,13 +190,19 @@ class Document:
         """The hash of the file's bytes."""
         return sha256(self.data)
 
+    def entry(self) -> Entry:
+        """Read the document. Raises `CatalogError` if it is none."""
+        try:
+            return Entry.model_validate_json(self.data)
+        except ValidationError as error:
+            raise CatalogError(
+                f"{self.path}: not an endpoint's document: {_first(error)}; pull again to restore it"
+            ) from error
+
 
 def read_document(path: Path) -> Document:
-    """Read a document of a folder of schemas. Raises `CatalogError` if it is not one."""
+    """Read a file of a folder of schemas. Raises `CatalogError` if it is not there."""
     try:
-        data = path.read_bytes()
-        return Document(Entry.model_validate_json(data), data)
+        return Document(path, path.read_bytes())
     except OSError as error:
         raise CatalogError(f"{path}: {error.strerror or error}; pull again to restore it") from error
-    except ValidationError as error:
-        raise CatalogError(f"{path}: not an endpoint's document: {_first(error)}; pull again to restore it") from error

@@ -17,16 +17,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from fal_codegen import emit as emit_stage
-from fal_codegen.catalog import CatalogError, Document, read_document, schema_path
+from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.emit import Emitted, emit
 from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, write_lock
 from fal_codegen.render import GENERATED_MARK, render_package, templates_folder
 from fal_codegen.write import Changes, compare, publish, recover
+
+if TYPE_CHECKING:
+    from fal_codegen.emit import Emitted
 
 __all__ = ["INDEX_NAME", "Plan", "carry_out", "check", "plan"]
 
@@ -122,24 +124,25 @@ def plan(
     generator = fingerprint()
     recover(root)
     known = {} if cold else _known(root, generator)
-    todo: list[tuple[str, Document]] = []
+    todo: list[_Work] = []
     index: dict[str, Row] = {}
     for id_, row in sorted(chosen.items()):
         if row.state != "active" or row.module is None:
             continue
         document = read_document(schemas / schema_path(id_))
-        rows[id_] = msgspec.structs.replace(row, sha256=document.sha256)
+        schema = document.sha256
+        rows[id_] = msgspec.structs.replace(row, sha256=schema)
         kept = known.get(id_)
         file = _module_file(row.module)
-        if kept is not None and kept.schema == document.sha256 and kept.module == row.module:
+        if kept is not None and kept.schema == schema and kept.module == row.module:
             source = _read(root / file)
             if source is not None and hashlib.sha256(source).hexdigest() == kept.file:
                 result.files[file], index[id_] = source, kept
                 continue
-        todo.append((row.module, document))
+        todo.append(_Work(row.module, schema, document.entry()))
 
     total, done = len(todo) + len(index), len(index)
-    for (_, document), emitted in zip(todo, _emit_all(todo, jobs), strict=True):
+    for work, emitted in zip(todo, _emit_all(todo, jobs), strict=True):
         done += 1
         if progress is not None:
             progress(done, total)
@@ -149,14 +152,14 @@ def plan(
         source = emitted.source.encode()
         result.files[_module_file(emitted.module)] = source
         result.emitted += 1
-        metadata = document.entry.metadata
+        metadata = work.entry.metadata
         index[emitted.endpoint_id] = Row(
             id=emitted.endpoint_id,
             module=emitted.module,
             title=str(metadata.get("display_name") or emitted.endpoint_id),
             category=str(metadata.get("category") or ""),
             kind=str(metadata.get("kind") or "inference"),
-            schema=document.sha256,
+            schema=work.schema,
             file=hashlib.sha256(source).hexdigest(),
         )
     result.modules = len(index)
@@ -257,13 +260,24 @@ def _package_files(index: Mapping[str, Row], generator: str, selection: tuple[st
     }
 
 
-def _job(item: tuple[str, Document]) -> Emitted:
-    module, document = item
-    entry = document.entry
-    return emit(entry.endpoint_id, entry.metadata, entry.openapi or {}, module=module, sha256=document.sha256)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A module to be made."""
+
+    module: str
+    schema: str
+    entry: Entry
 
 
-def _emit_all(todo: Sequence[tuple[str, Document]], jobs: int | None) -> Iterator[Emitted]:
+def _job(work: _Work) -> Emitted:
+    # Here, for it brings datamodel-code-generator along, which a run with nothing to do can spare.
+    from fal_codegen.emit import emit
+
+    entry = work.entry
+    return emit(entry.endpoint_id, entry.metadata, entry.openapi or {}, module=work.module, sha256=work.schema)
+
+
+def _emit_all(todo: Sequence[_Work], jobs: int | None) -> Iterator[Emitted]:
     jobs = jobs or os.cpu_count() or 1
     if jobs == 1 or len(todo) < IN_PROCESS:
         yield from map(_job, todo)
@@ -282,7 +296,7 @@ def _collect_rarely() -> None:
 def fingerprint() -> str:
     """A hash of everything that decides what a schema becomes: the stages' code, the templates, the tools' versions."""
     parts = [msgspec.json.encode(current_tools())]
-    folder = Path(emit_stage.__file__).parent
+    folder = Path(__file__).parent
     stages = ("names", "dialect", "prepare", "docs", "model", "render", "emit")
     parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]
     parts.append((folder / "glossary.toml").read_bytes())
