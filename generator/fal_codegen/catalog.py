@@ -30,7 +30,7 @@ class Page(BaseModel):
 
     models: list[dict[str, Any]]
     next_cursor: str | None = None
-    has_more: bool = False
+    has_more: bool | None = None
 
 
 class Entry(BaseModel):

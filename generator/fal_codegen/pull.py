@@ -209,7 +209,7 @@ async def _list(channel: Channel, base: str, key: bool) -> dict[str, dict[str, A
         page = await _page(channel, base, key, params)
         for model in page.models:
             listed[str(model.get("endpoint_id", "?"))] = model
-        if not page.next_cursor or not page.has_more:
+        if page.next_cursor is None or page.has_more is False:
             return listed
         if page.next_cursor in cursors:
             raise CatalogError(f"{base}: its pages go in a circle (cursor {page.next_cursor!r})")
@@ -226,7 +226,7 @@ async def _schemas(channel: Channel, base: str, key: bool, ids: Sequence[str]) -
         while True:
             page = await _page(channel, base, key, params)
             items += read_entries(page, base)
-            if not page.next_cursor or not page.has_more:
+            if page.next_cursor is None or page.has_more is False:
                 break
             params = {**params, "cursor": page.next_cursor}
     except CatalogError as error:
@@ -251,4 +251,7 @@ async def _page(channel: Channel, base: str, key: bool, params: dict[str, Any]) 
         response = await channel.read("api", "/models", params=params, key=key)
     except FalError as error:
         raise CatalogError(f"{base}: {error}") from error
-    return read_page(response.body, f"{base}/models")
+    page = read_page(response.body, f"{base}/models")
+    if page.has_more and page.next_cursor is None:
+        raise CatalogError(f"{base}: a page says that there is more, and not where (it has no next_cursor)")
+    return page
