@@ -23,9 +23,9 @@ def sandbox(running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterat
     running_sandbox.reset()
     for name, value in running_sandbox.environment().items():
         monkeypatch.setenv(name, value)
-    configure(None)
+    configure()
     yield running_sandbox
-    configure(None)
+    configure()
 
 
 @pytest.fixture

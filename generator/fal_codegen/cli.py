@@ -52,17 +52,18 @@ def cli() -> None:
     "sources",
     multiple=True,
     metavar="URL|DIR|FILE",
-    help="Where the catalogue is; may be given more than once. Default: the platform's API.",
+    help="Where the catalogue is; more may follow. Default: the platform's API.",
 )
+@click.argument("more_sources", nargs=-1, metavar="")
 @_SCHEMAS
 @click.option("--facts-only", is_flag=True, help="Leave prose out: descriptions, titles, examples, long defaults.")
-def pull(sources: tuple[str, ...], schemas: Path, facts_only: bool) -> None:
+def pull(sources: tuple[str, ...], more_sources: tuple[str, ...], schemas: Path, facts_only: bool) -> None:
     """Bring the catalogue's schemas onto disk. What cannot be had keeps its last good state."""
     from fal_codegen.pull import DEFAULT_SOURCE
     from fal_codegen.pull import pull as run
 
     with _clear_errors("; nothing was changed"), _progress("Pulling") as advance:
-        report = run(sources or (DEFAULT_SOURCE,), schemas, only_facts=facts_only, progress=advance)
+        report = run((*sources, *more_sources) or (DEFAULT_SOURCE,), schemas, only_facts=facts_only, progress=advance)
     _print_diagnostics(report.diagnostics)
     if report.kept:
         click.echo(f"{len(report.kept)} endpoints known before are not listed now; they stay: {_some(report.kept)}")
@@ -75,14 +76,27 @@ def pull(sources: tuple[str, ...], schemas: Path, facts_only: bool) -> None:
 
 @cli.command()
 @_SCHEMAS
-@click.option("--endpoints", multiple=True, metavar="GLOB", help="Only these, such as 'fal-ai/flux/*'. Default: all.")
+@click.option(
+    "--endpoints",
+    multiple=True,
+    metavar="GLOB",
+    help="Only these, such as 'fal-ai/flux/*'; more may follow. Default: all.",
+)
+@click.argument("more_endpoints", nargs=-1, metavar="")
 @_OUT
 @_PACKAGE
 @_JOBS
 @_COLD
 @click.option("--strict", is_flag=True, help="Exit with 1 if any document needed a repair.")
 def generate(
-    schemas: Path, endpoints: tuple[str, ...], out: Path, package: str, jobs: int | None, cold: bool, strict: bool
+    schemas: Path,
+    endpoints: tuple[str, ...],
+    more_endpoints: tuple[str, ...],
+    out: Path,
+    package: str,
+    jobs: int | None,
+    cold: bool,
+    strict: bool,
 ) -> None:
     """Generate a package that holds a typed module for each chosen endpoint, and nothing else."""
     from fal_codegen.generate import carry_out, plan
@@ -90,7 +104,8 @@ def generate(
     start = time.perf_counter()
     with _clear_errors(), _progress("Generating") as advance:
         root = out / _package_name(package)
-        result = plan(schemas, root, endpoints=endpoints, jobs=jobs, cold=cold, progress=advance)
+        chosen = (*endpoints, *more_endpoints)
+        result = plan(schemas, root, endpoints=chosen, jobs=jobs, cold=cold, progress=advance)
     fatal = [diagnostic for diagnostic in result.diagnostics if diagnostic.fatal]
     _print_diagnostics(result.diagnostics if strict else fatal)
     with _clear_errors():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Channel", "Client", "configure", "default_client"]
+
+P = ParamSpec("P")
 
 logger = logging.getLogger("fal_runtime")
 logger.addHandler(logging.NullHandler())
@@ -321,9 +323,18 @@ def default_client() -> Client:
     return _default
 
 
-def configure(client: Client | None) -> None:
-    """Make `client` the one that calls use when they are given none; `None` makes it anew from the environment."""
+def _like(_constructor: Callable[P, Client]) -> Callable[[Callable[..., None]], Callable[P, None]]:
+    """Give a function the parameters of a constructor, for checkers and editors."""
+    return lambda function: function
+
+
+@_like(Client)
+def configure(**options: Any) -> None:
+    """Make the client that calls use when they are given none; takes what `Client` takes.
+
+    Without arguments, the client is made anew from the environment.
+    """
     global _default
-    previous, _default = _default, client
-    if previous is not None and previous is not client:
+    previous, _default = _default, Client(**options)
+    if previous is not None:
         previous.close()

@@ -261,7 +261,7 @@ def test_only_chosen_endpoints(run: Run, committed: Path, tmp_path: Path) -> Non
     schemas = str(committed / "schemas")
     shutil.copytree(schemas, tmp_path / "schemas")
     arguments = ("--schemas", "schemas", "--out", ".", "--package", "mine")
-    result = run("generate", *arguments, "--endpoints", "fal-ai/flux/*", "--endpoints", "fal-ai/kokoro/hindi")
+    result = run("generate", "--endpoints", "fal-ai/flux/*", "fal-ai/kokoro/hindi", *arguments)
     assert result.exit_code == 0
     modules = {path for path in existing(tmp_path / "mine") if "/" in path and not path.endswith("__init__.py")}
     assert {"fal_ai/flux_dev.py", "fal_ai/flux_schnell.py", "fal_ai/kokoro_hindi.py"} <= modules

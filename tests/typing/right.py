@@ -148,7 +148,8 @@ def takes_options() -> None:
         )
         flux_dev.subscribe(REQUEST, on_enqueue=print, on_queue_update=lambda status: print(status.request_id))
         flux_dev.handle("id", client=client).result()
-    fal_runtime.configure(None)
+    fal_runtime.configure(key="id:secret", strict=True)
+    fal_runtime.configure()
 
 
 def catches_errors() -> None:
