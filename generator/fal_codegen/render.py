@@ -7,9 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import black
 import jinja2
-from black.mode import Mode, TargetVersion
 
 from fal_codegen.docs import docstring
 from fal_codegen.prepare import Prepared
@@ -107,7 +105,7 @@ def render_module(prepared: Prepared, types: str, *, sha256: str) -> str:
 def render_package(owner: str | None) -> str:
     """Write the `__init__.py` of an owner's package, or of the package of all owners."""
     about = f"The endpoints of `{owner}`" if owner else "Typed endpoint modules, one package for each owner"
-    text = (
+    return (
         _environment()
         .get_template("package.py.jinja")
         .render(
@@ -115,19 +113,9 @@ def render_package(owner: str | None) -> str:
             doc=docstring(f"{about}. A module is imported when it is first named."),
         )
     )
-    return format_source(text)
 
 
 LINE_LENGTH = 120
-
-_LAYOUT = Mode(
-    target_versions={TargetVersion.PY311},
-    line_length=LINE_LENGTH,
-    string_normalization=True,
-    magic_trailing_comma=True,
-    preview=False,
-    unstable=False,
-)
 
 
 def format_source(text: str) -> str:
@@ -136,7 +124,19 @@ def format_source(text: str) -> str:
     Raises:
         black.InvalidInput: if it is not valid Python.
     """
-    return black.format_str(text, mode=_LAYOUT)
+    # Here, for a run that generates nothing needs no formatter.
+    import black
+    from black.mode import Mode, TargetVersion
+
+    layout = Mode(
+        target_versions={TargetVersion.PY311},
+        line_length=LINE_LENGTH,
+        string_normalization=True,
+        magic_trailing_comma=True,
+        preview=False,
+        unstable=False,
+    )
+    return black.format_str(text, mode=layout)
 
 
 @functools.cache
