@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.names import check_id
-from fal_runtime.errors import mapping
+from fal_runtime.values import mapping
 
 __all__ = ["CatalogError", "Entry", "Page", "canonical", "facts_only", "read_entries", "read_page", "schema_path"]
 
@@ -31,6 +31,13 @@ class Page(BaseModel):
     models: list[dict[str, Any]]
     next_cursor: str | None = None
     has_more: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single(cls, value: Any) -> Any:
+        """Take a single entry, as a folder of schemas holds them, for a page of one."""
+        members = mapping(value)
+        return {"models": [value]} if "endpoint_id" in members and "models" not in members else value
 
 
 class Entry(BaseModel):

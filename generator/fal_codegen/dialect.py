@@ -23,11 +23,9 @@ __all__ = [
     "is_literal",
     "is_mapping",
     "json_type",
-    "mapping",
     "relabelled",
     "replaced",
     "satisfiable",
-    "sequence",
     "text_of",
     "union",
     "without_null",
@@ -145,16 +143,6 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
 def is_list(value: Any) -> TypeGuard[list[Any]]:
     """Whether a JSON value is a list."""
     return isinstance(value, list)
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """A JSON value as an object; an empty one if it is something else."""
-    return value if is_mapping(value) else {}
-
-
-def sequence(value: Any) -> list[Any]:
-    """A JSON value as a list; an empty one if it is something else."""
-    return value if is_list(value) else []
 
 
 def text_of(value: Any) -> str:

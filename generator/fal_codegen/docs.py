@@ -55,12 +55,10 @@ class Glossary:
         for pattern in self.patterns:
             found = pattern.match.fullmatch(item.wire)
             if found and pattern.side in (None, side) and (pattern.type is None or pattern.type in kinds):
-                groups = enumerate(found.groups(default=""))
-                return functools.reduce(
-                    lambda text, group: text.replace(f"{{{group[0]}}}", group[1].replace("_", " ")),
-                    groups,
-                    pattern.text,
-                )
+                text = pattern.text
+                for number, group in enumerate(found.groups(default="")):
+                    text = text.replace(f"{{{number}}}", group.replace("_", " "))
+                return text
         return ""
 
 

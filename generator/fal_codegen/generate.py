@@ -11,7 +11,6 @@ import difflib
 import fnmatch
 import functools
 import gc
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path
+from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path, sha256
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, write_lock
 from fal_codegen.render import GENERATED_MARK, render_package, templates_folder
@@ -136,7 +135,7 @@ def plan(
         file = _module_file(row.module)
         if kept is not None and kept.schema == schema and kept.module == row.module:
             source = _read(root / file)
-            if source is not None and hashlib.sha256(source).hexdigest() == kept.file:
+            if source is not None and sha256(source) == kept.file:
                 result.files[file], index[id_] = source, kept
                 continue
         todo.append(_Work(row.module, schema, document.entry()))
@@ -160,7 +159,7 @@ def plan(
             category=str(metadata.get("category") or ""),
             kind=str(metadata.get("kind") or "inference"),
             schema=work.schema,
-            file=hashlib.sha256(source).hexdigest(),
+            file=sha256(source),
         )
     result.modules = len(index)
     result.files |= _package_files(index, generator, tuple(endpoints))
@@ -302,4 +301,4 @@ def fingerprint() -> str:
     parts.append((folder / "glossary.toml").read_bytes())
     parts += [path.read_bytes() for path in sorted(templates_folder().rglob("*")) if path.is_file()]
     # Line ends may differ between checkouts; what is generated does not.
-    return hashlib.sha256(b"\0".join(part.replace(b"\r\n", b"\n") for part in parts)).hexdigest()
+    return sha256(b"\0".join(part.replace(b"\r\n", b"\n") for part in parts))

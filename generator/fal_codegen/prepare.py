@@ -28,15 +28,14 @@ from fal_codegen.dialect import (
     is_literal,
     is_mapping,
     json_type,
-    mapping,
     relabelled,
     replaced,
     satisfiable,
-    sequence,
     text_of,
     union,
     without_null,
 )
+from fal_runtime.values import mapping, sequence
 
 __all__ = ["Class", "Field", "Prepared", "Side", "prepare"]
 

@@ -8,7 +8,7 @@ can name each one that it did not get.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from fal_codegen.catalog import (
     facts_only,
     read_document,
     read_entries,
-    read_entry,
     read_page,
     schema_path,
     sha256,
@@ -153,15 +152,7 @@ def _read_path(path: Path) -> list[Entry | Diagnostic]:
     if not path.exists():
         raise CatalogError(f"{path}: no such file or folder; --from takes a URL, a folder or a file")
     files = [path] if path.is_file() else sorted(path.rglob("*.json"))
-    items: list[Entry | Diagnostic] = []
-    for file in files:
-        data = file.read_bytes()
-        if b'"models"' in data[:200] or b'"endpoint_id"' not in data:
-            items += read_entries(read_page(data, str(file)), str(file))
-        else:
-            page = read_page(b'{"models": [' + data + b"]}", str(file))
-            items.append(read_entry(page.models[0], str(file)))
-    return items
+    return [item for file in files for item in read_entries(read_page(file.read_bytes(), str(file)), str(file))]
 
 
 async def _pull_url(base: str, progress: Progress | None) -> list[Entry | Diagnostic]:
@@ -203,18 +194,10 @@ def _has_key(client: Client) -> bool:
 async def _list(channel: Channel, base: str, key: bool) -> dict[str, dict[str, Any]]:
     """The catalogue's entries by id, without schemas, from all pages."""
     listed: dict[str, dict[str, Any]] = {}
-    cursors: set[str] = set()
-    params: dict[str, Any] = {}
-    while True:
-        page = await _page(channel, base, key, params)
+    async for page in _pages(channel, base, key, {}):
         for model in page.models:
             listed[str(model.get("endpoint_id", "?"))] = model
-        if page.next_cursor is None or page.has_more is False:
-            return listed
-        if page.next_cursor in cursors:
-            raise CatalogError(f"{base}: its pages go in a circle (cursor {page.next_cursor!r})")
-        cursors.add(page.next_cursor)
-        params = {"cursor": page.next_cursor}
+    return listed
 
 
 async def _schemas(channel: Channel, base: str, key: bool, ids: Sequence[str]) -> list[Entry | Diagnostic]:
@@ -223,12 +206,8 @@ async def _schemas(channel: Channel, base: str, key: bool, ids: Sequence[str]) -
     params: dict[str, Any] = {"endpoint_id": list(ids), "expand": "openapi-3.0", "limit": len(ids)}
     why = "the answer left it out"
     try:
-        while True:
-            page = await _page(channel, base, key, params)
+        async for page in _pages(channel, base, key, params):
             items += read_entries(page, base)
-            if page.next_cursor is None or page.has_more is False:
-                break
-            params = {**params, "cursor": page.next_cursor}
     except CatalogError as error:
         why = str(error)
     missing = set(ids) - {item.endpoint_id for item in items}
@@ -246,12 +225,21 @@ async def _schemas(channel: Channel, base: str, key: bool, ids: Sequence[str]) -
     return items
 
 
-async def _page(channel: Channel, base: str, key: bool, params: dict[str, Any]) -> Page:
-    try:
-        response = await channel.read("api", "/models", params=params, key=key)
-    except FalError as error:
-        raise CatalogError(f"{base}: {error}") from error
-    page = read_page(response.body, f"{base}/models")
-    if page.has_more and page.next_cursor is None:
-        raise CatalogError(f"{base}: a page says that there is more, and not where (it has no next_cursor)")
-    return page
+async def _pages(channel: Channel, base: str, key: bool, params: dict[str, Any]) -> AsyncIterator[Page]:
+    """All pages of an answer. Raises `CatalogError` for one that cannot be read, or does not lead to the end."""
+    cursors: set[str] = set()
+    while True:
+        try:
+            response = await channel.read("api", "/models", params=params, key=key)
+        except FalError as error:
+            raise CatalogError(f"{base}: {error}") from error
+        page = read_page(response.body, f"{base}/models")
+        yield page
+        if page.next_cursor is None and page.has_more:
+            raise CatalogError(f"{base}: a page says that there is more, and not where (it has no next_cursor)")
+        if page.next_cursor is None or page.has_more is False:
+            return
+        if page.next_cursor in cursors:
+            raise CatalogError(f"{base}: its pages go in a circle (cursor {page.next_cursor!r})")
+        cursors.add(page.next_cursor)
+        params = {**params, "cursor": page.next_cursor}

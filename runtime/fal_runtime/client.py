@@ -20,7 +20,7 @@ from fal_runtime.errors import (
 )
 from fal_runtime.retry import RULES, Deadline, Retry, Rule
 from fal_runtime.settings import Credentials, Timeouts, authorization, service_urls
-from fal_runtime.transport import IO, AsyncIO, BlockingIO, NotSent, Request, Response, Stream, Unanswered, lower
+from fal_runtime.transport import IO, AsyncIO, BlockingIO, NotSent, Request, Response, Stream, Unanswered, lower, whole
 from fal_runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["Channel", "Client", "configure", "default_client"]
+__all__ = ["Channel", "Client", "blocking", "configure", "running"]
 
 P = ParamSpec("P")
 
@@ -289,21 +289,24 @@ class Channel:
             connect_timeout=self.client.timeouts.connect,
             follow_redirects=True,
         )
+        rule = RULES["read"]
         for attempt in count(1):
+            headers: dict[str, str] = {}
             try:
                 stream = await self.io.open(request)
-            except (NotSent, Unanswered) as error:
-                if attempt >= self.client.retry.attempts:
-                    raise NoConnectionError(f"{urlsplit(url).netloc} could not be reached ({error})") from error
-            else:
                 if stream.status == 200:
                     return stream
-                body = b"".join([chunk async for chunk in stream.chunks()])
-                await stream.close()
-                answer = Response(status=stream.status, headers=stream.headers, body=body)
-                if attempt >= self.client.retry.attempts or not RULES["read"].again(answer):
-                    raise error_from_response(answer.status, answer.headers, answer.body)
-            await self.io.sleep(self.client.retry.wait(attempt, {}))
+                answer = await whole(stream)
+            except (NotSent, Unanswered) as error:
+                again = True
+                failure: FalError = NoConnectionError(f"{urlsplit(url).netloc} could not be reached ({error})")
+                failure.__cause__ = error
+            else:
+                again, headers = rule.again(answer), answer.headers
+                failure = error_from_response(answer.status, headers, answer.body)
+            if not again or attempt >= self.client.retry.attempts:
+                raise failure
+            await self.io.sleep(self.client.retry.wait(attempt, headers))
         raise AssertionError("unreachable")
 
 
@@ -315,12 +318,22 @@ def _path(url: str) -> str:
 _default: Client | None = None
 
 
-def default_client() -> Client:
+def _default_client() -> Client:
     """The client that calls use when they are given none: made from the environment on first use."""
     global _default
     if _default is None:
         _default = Client()
     return _default
+
+
+def blocking(client: Client | None) -> Channel:
+    """The way out for a call in this thread, with a client or else the default one."""
+    return (client or _default_client()).blocking()
+
+
+def running(client: Client | None) -> Channel:
+    """The way out for a call on the running event loop, with a client or else the default one."""
+    return (client or _default_client()).running()
 
 
 def _like(_constructor: Callable[P, Client]) -> Callable[[Callable[..., None]], Callable[P, None]]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapp
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from fal_runtime import queue
-from fal_runtime.client import Channel, Client, default_client
+from fal_runtime.client import Channel, Client, blocking, running
 from fal_runtime.inputs import build_body
 from fal_runtime.queue import EndpointId, Job, Status
 from fal_runtime.result import Result
@@ -87,19 +87,13 @@ class Handle(Generic[R_co]):
         """The endpoint that was called."""
         return self._job.endpoint_id
 
-    def _blocking(self) -> Channel:
-        return (self._client or default_client()).blocking()
-
-    def _running(self) -> Channel:
-        return (self._client or default_client()).running()
-
     def status(self, *, logs: bool = False) -> Status:
         """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
-        return drive(queue.status(self._blocking(), self._job, logs=logs))
+        return drive(queue.status(blocking(self._client), self._job, logs=logs))
 
     async def status_async(self, *, logs: bool = False) -> Status:
         """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
-        return await queue.status(self._running(), self._job, logs=logs)
+        return await queue.status(running(self._client), self._job, logs=logs)
 
     def events(self, *, logs: bool = False, timeout: float | None = None) -> Generator[Status, None, None]:
         """Follow the request: an event whenever something changed, a `Completed` last.
@@ -107,11 +101,11 @@ class Handle(Generic[R_co]):
         Raises:
             TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
         """
-        return iterate(self._events(self._blocking(), logs, timeout))
+        return iterate(self._events(blocking(self._client), logs, timeout))
 
     def events_async(self, *, logs: bool = False, timeout: float | None = None) -> AsyncGenerator[Status, None]:
         """Follow the request, as `events` does."""
-        return self._events(self._running(), logs, timeout)
+        return self._events(running(self._client), logs, timeout)
 
     def _events(self, channel: Channel, logs: bool, timeout: float | None) -> AsyncGenerator[Status, None]:
         deadline = Deadline(timeout) if timeout is not None else None
@@ -124,11 +118,11 @@ class Handle(Generic[R_co]):
             TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
             FalError: the one that the request ended with.
         """
-        return self._pick(drive(queue.wait(self._blocking(), self._job, logs=logs, timeout=timeout)))
+        return self._pick(drive(queue.wait(blocking(self._client), self._job, logs=logs, timeout=timeout)))
 
     async def result_async(self, *, logs: bool = False, timeout: float | None = None) -> R_co:
         """Wait for the request's end and fetch its result, as `result` does."""
-        return self._pick(await queue.wait(self._running(), self._job, logs=logs, timeout=timeout))
+        return self._pick(await queue.wait(running(self._client), self._job, logs=logs, timeout=timeout))
 
     def cancel(self) -> str:
         """Ask to cancel the request; return what the platform says.
@@ -136,11 +130,11 @@ class Handle(Generic[R_co]):
         `OK` (it was still queued and is gone), `CANCELLATION_REQUESTED` (it runs; its program decides),
         `ALREADY_COMPLETED` or `NOT_FOUND`.
         """
-        return drive(queue.cancel(self._blocking(), self._job))
+        return drive(queue.cancel(blocking(self._client), self._job))
 
     async def cancel_async(self) -> str:
         """Ask to cancel the request, as `cancel` does."""
-        return await queue.cancel(self._running(), self._job)
+        return await queue.cancel(running(self._client), self._job)
 
 
 class Verbs(Generic[I, R_co]):
@@ -173,12 +167,12 @@ class Verbs(Generic[I, R_co]):
             SubmissionUnknownError: if the connection broke after the request had left.
             FalError: any other; see `fal_runtime.errors`.
         """
-        channel = (options.get("client") or default_client()).blocking()
+        channel = blocking(options.get("client"))
         return self._pick(drive(self._operation(run, channel, input, options)))
 
     async def run_async(self, input: I, **options: Unpack[RunOptions]) -> R_co:
         """Run the endpoint on one connection and return its output, as `run` does."""
-        channel = (options.get("client") or default_client()).running()
+        channel = running(options.get("client"))
         return self._pick(await self._operation(run, channel, input, options))
 
     def submit(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
@@ -190,13 +184,13 @@ class Verbs(Generic[I, R_co]):
             FalError: any other; see `fal_runtime.errors`.
         """
         client = options.get("client")
-        job = drive(self._operation(_submit, (client or default_client()).blocking(), input, options))
+        job = drive(self._operation(_submit, blocking(client), input, options))
         return Handle(job, self._pick, client)
 
     async def submit_async(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
         """Put a request into the queue and return its handle at once, as `submit` does."""
         client = options.get("client")
-        job = await self._operation(_submit, (client or default_client()).running(), input, options)
+        job = await self._operation(_submit, running(client), input, options)
         return Handle(job, self._pick, client)
 
     def subscribe(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
@@ -209,12 +203,12 @@ class Verbs(Generic[I, R_co]):
             TimeoutExpired: if a clock ran out.
             FalError: any other; see `fal_runtime.errors`.
         """
-        channel = (options.get("client") or default_client()).blocking()
+        channel = blocking(options.get("client"))
         return self._pick(drive(self._operation(queue.subscribe, channel, input, options)))
 
     async def subscribe_async(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
         """Submit a request, wait for its end and return its output, as `subscribe` does."""
-        channel = (options.get("client") or default_client()).running()
+        channel = running(options.get("client"))
         return self._pick(await self._operation(queue.subscribe, channel, input, options))
 
     def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:

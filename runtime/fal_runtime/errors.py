@@ -26,10 +26,12 @@ Sources of the wire facts: fal docs, "Model Errors" and "Retries and Error Handl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
+
+from fal_runtime.values import mapping, sequence
 
 __all__ = [
     "AuthenticationError",
@@ -253,16 +255,6 @@ _BY_STATUS: dict[int, type[FalError]] = {
     429: RateLimitError,
     499: RequestCancelledError,
 }
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """A decoded JSON value as an object; an empty one if it is something else."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def sequence(value: Any) -> Sequence[Any]:
-    """A decoded JSON value as a list; an empty one if it is something else."""
-    return cast("Sequence[Any]", value) if isinstance(value, list) else []
 
 
 def _field_errors(detail: Any) -> tuple[FieldError, ...]:

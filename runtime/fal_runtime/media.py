@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from fal_runtime.client import Channel, Client, default_client
+from fal_runtime.client import Channel, Client, blocking, running
 from fal_runtime.errors import NoConnectionError, OutputError
 from fal_runtime.transport import Unanswered, drive
 
@@ -39,22 +39,22 @@ class MediaFile:
             NoConnectionError: if the server could not be reached.
             ServiceError: if the file is not there (any more).
         """
-        return drive(_read((client or default_client()).blocking(), self))
+        return drive(_read(blocking(client), self))
 
     async def read_async(self, *, client: Client | None = None) -> bytes:
         """Download the file and return its bytes; raises as `read` does."""
-        return await _read((client or default_client()).running(), self)
+        return await _read(running(client), self)
 
     def save(self, path: str | os.PathLike[str], *, client: Client | None = None) -> Path:
         """Download the file to `path`, or into it under the file's own name if it is a folder; return where it lies.
 
         The file appears only when it is complete; an interrupted download leaves nothing behind. Raises as `read` does.
         """
-        return drive(_save((client or default_client()).blocking(), self, Path(path)))
+        return drive(_save(blocking(client), self, Path(path)))
 
     async def save_async(self, path: str | os.PathLike[str], *, client: Client | None = None) -> Path:
         """Download the file to `path`; the same as `save`."""
-        return await _save((client or default_client()).running(), self, Path(path))
+        return await _save(running(client), self, Path(path))
 
     def to_pil(self, *, client: Client | None = None) -> Image.Image:
         """Download a picture and open it with Pillow, from the extra `images`.

@@ -20,12 +20,11 @@ from fal_runtime.errors import (
     StartTimeout,
     TimeoutExpired,
     error_from_response,
-    mapping,
-    sequence,
 )
 from fal_runtime.result import LogEntry, Result, build_output
 from fal_runtime.retry import Deadline
 from fal_runtime.transport import Response, lower
+from fal_runtime.values import mapping, sequence
 
 __all__ = ["Completed", "EndpointId", "InProgress", "Job", "Queued", "Status"]
 
@@ -211,33 +210,33 @@ async def events(
     """
     total = deadline or Deadline(channel.client.timeouts.total)
     clock = Deadline(start_timeout if start_timeout is not None else channel.client.timeouts.start)
-    clock_error: type[TimeoutExpired] = StartTimeout
     started = False
     seen: set[tuple[str, str]] = set()
     last: Status | None = None
     pause = 0.1
     while True:
-        current = await status(channel, job, logs=logs, deadline=total)
+        answer = await status(channel, job, logs=logs, deadline=total)
         # The server's log is a moving window, not a growing list, so lines are told apart by time and text.
-        fresh = tuple(line for line in current.logs if (line.timestamp, line.message) not in seen)
+        fresh = tuple(line for line in answer.logs if (line.timestamp, line.message) not in seen)
         seen.update((line.timestamp, line.message) for line in fresh)
-        current = msgspec.structs.replace(current, logs=fresh)
+        current, bare = msgspec.structs.replace(answer, logs=fresh), msgspec.structs.replace(answer, logs=())
         if isinstance(current, InProgress) and not started:
-            started, clock_error = True, TimeoutExpired
+            started = True
             clock = Deadline(run_timeout if run_timeout is not None else channel.client.timeouts.run)
             pause = 0.1
         if isinstance(current, Completed):
             yield current
             return
-        if fresh or last is None or current != msgspec.structs.replace(last, logs=()):
+        if fresh or bare != last:
             yield current
-        last = current
+        last = bare
         if total.over():
             raise TimeoutExpired(f"not done within {total.seconds:g} s", **job.about)
         if clock.over():
-            what = "the request ran" if started else "the request did not start for"
-            error = clock_error(f"{what} longer than {clock.seconds:g} s", **job.about)
-            error.clock = "run" if started else "start"
+            if not started:
+                raise StartTimeout(f"the request did not start within {clock.seconds:g} s", **job.about)
+            error = TimeoutExpired(f"the request ran longer than {clock.seconds:g} s", **job.about)
+            error.clock = "run"
             raise error
         await channel.io.sleep(clock.within(total.within(pause)) or 0.0)
         pause = min(pause * 1.25, 2.0)
@@ -257,20 +256,30 @@ async def fetch(channel: Channel, job: Job, end: Completed) -> Result[Any]:
         raise RunnerError(
             message, status_code=response.status, error_type=end.error_type, body=response.body, **job.about
         )
-    return make_result(channel, job, response, end)
+    return make_result(channel, response, job.output, metrics=end.metrics, logs=end.logs, **job.about)
 
 
-def make_result(channel: Channel, job: Job, response: Response, end: Completed | None) -> Result[Any]:
+def make_result(
+    channel: Channel,
+    response: Response,
+    output: Any,
+    *,
+    endpoint_id: str,
+    request_id: str | None,
+    metrics: dict[str, Any] | None = None,
+    logs: tuple[LogEntry, ...] = (),
+) -> Result[Any]:
     """Make the result of an answer."""
-    data, warnings = build_output(job.output, response, strict=channel.client.strict, **job.about)
+    strict = channel.client.strict
+    data, warnings = build_output(output, response, strict=strict, endpoint_id=endpoint_id, request_id=request_id)
     return Result(
         data=data,
-        request_id=job.request_id or None,
-        endpoint_id=job.endpoint_id,
+        request_id=request_id,
+        endpoint_id=endpoint_id,
         headers=response.headers,
         raw=response.body,
-        metrics=end.metrics if end else {},
-        logs=end.logs if end else (),
+        metrics=metrics or {},
+        logs=logs,
         warnings=warnings,
     )
 

@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from fal_runtime.errors import FieldError, OutputError, billable_units, mapping
+from fal_runtime.errors import FieldError, OutputError, billable_units
 from fal_runtime.transport import Response
+from fal_runtime.values import mapping
 
 __all__ = ["LogEntry", "Result", "decoder"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fal_runtime.client import Channel
 from fal_runtime.errors import error_from_response
-from fal_runtime.queue import EndpointId, Job, make_result, paid_headers
+from fal_runtime.queue import EndpointId, make_result, paid_headers
 from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
 
@@ -39,6 +39,5 @@ async def run(
     )
     if response.status >= 300:
         raise error_from_response(response.status, response.headers, response.body, endpoint_id=endpoint_id)
-    request_id = response.headers.get("x-fal-request-id", "")
-    job = Job(endpoint_id=endpoint_id, output=output, request_id=request_id)
-    return make_result(channel, job, response, None)
+    request_id = response.headers.get("x-fal-request-id")
+    return make_result(channel, response, output, endpoint_id=endpoint_id, request_id=request_id)

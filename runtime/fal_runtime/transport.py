@@ -191,7 +191,7 @@ class BlockingIO:
         return _BlockingStream(response)
 
     async def send(self, request: Request) -> Response:
-        return await _whole(await self.open(request))
+        return await whole(await self.open(request))
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -268,7 +268,7 @@ class AsyncIO:
         return _AsyncStream(response)
 
     async def send(self, request: Request) -> Response:
-        return await _whole(await self.open(request))
+        return await whole(await self.open(request))
 
     async def sleep(self, seconds: float) -> None:
         import asyncio
@@ -292,7 +292,8 @@ class AsyncIO:
             self._with_loop, self._http = None, None
 
 
-async def _whole(stream: Stream) -> Response:
+async def whole(stream: Stream) -> Response:
+    """Read an answer to its end, and close it. Raises `Unanswered` if it breaks off."""
     try:
         body = b"".join([chunk async for chunk in stream.chunks()])
     finally:

@@ -195,9 +195,7 @@ class Answer:
             return self._file(schema, place)
         required = schema.get("required", [])
         out: dict[str, Any] = {}
-        for name in [*schema.get("x-fal-order-properties", []), *properties]:
-            if name in out or name not in properties:
-                continue
+        for name in _in_order(schema):
             welcome = "nsfw" in name or not _UNWANTED.search(name)
             if name in required or (welcome and len(place.names) < _MAX_DEPTH):
                 out[name] = self._value(properties[name], place.below(name))
@@ -288,8 +286,8 @@ class Answer:
         }
         out: dict[str, Any] = {}
         properties: Schema = schema.get("properties", {})
-        for name in [*schema.get("x-fal-order-properties", []), *properties]:
-            if name in out or name not in properties or (name == "file_data" and name not in required):
+        for name in _in_order(schema):
+            if name == "file_data" and name not in required:
                 continue
             value = facts[name]() if name in facts else None
             if value is not None and self._contract.accepts(properties[name], value):
@@ -351,3 +349,11 @@ class Answer:
         if self._input.get("sync_mode") is True:
             return f"data:{spec.content_type};base64,{base64.b64encode(self._files.content(spec)).decode()}"
         return self._url(self._files.add(spec))
+
+
+def _in_order(schema: Schema) -> list[str]:
+    """The names of an object's fields, in the platform's own display order."""
+    properties: Schema = schema.get("properties", {})
+    return [
+        name for name in dict.fromkeys([*schema.get("x-fal-order-properties", []), *properties]) if name in properties
+    ]

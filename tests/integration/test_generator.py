@@ -165,6 +165,18 @@ def test_a_catalogue_that_answers_by_halves_is_named_endpoint_by_endpoint(run: R
     assert [id_ for id_, row in read_lock(tmp_path / "schemas").items() if row.state == "active"] == [FLUX]
 
 
+def test_schemas_whose_pages_go_in_a_circle_end_too(run: Run, few: Path) -> None:
+    with Sandbox(few) as server:
+        server.fail_next("/api/v1/models", delay_seconds=0.01)  # the listing, as it should be
+        circle: dict[str, Any] = {"models": [], "has_more": True, "next_cursor": "x"}
+        server.fail_next("/api/v1/models", status=200, body=circle, times=9)
+        result = run("pull", "--from", f"{server.url}/api/v1", "--schemas", "schemas")
+        assert len(server.requests) == 3
+    assert result.exit_code == 1
+    assert f"{FLUX}: it is in the listing, but its schema did not come" in result.output
+    assert "go in a circle" in result.output
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

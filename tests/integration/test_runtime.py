@@ -451,6 +451,9 @@ def test_an_interrupted_download_leaves_nothing(call: Caller, sandbox: Sandbox, 
         call(picture, "save", target, client=client)
     assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
     assert target.read_bytes() == b"the old one"
+    sandbox.fail_next("/cdn/*", status=500, body="half", disconnect=True, times=5)
+    with pytest.raises(errors.NoConnectionError):
+        call(picture, "read", client=client)
     sandbox.fail_next("/cdn/*", status=404)
     with pytest.raises(errors.NotFoundError):
         call(picture, "save", target, client=client)
