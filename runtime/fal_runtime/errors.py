@@ -8,7 +8,8 @@
     │   └── FileDownloadError           the endpoint could not fetch or read a file named in the input
     ├── OutputError                     the answer is not what the schema says (strict), or cannot be read at all
     ├── NoConnectionError               no answer: the network failed, and what was asked was safe to give up
-    │   └── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
+    │   ├── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
+    │   └── StreamTruncated             a stream broke off before its last event
     ├── TimeoutExpired                  one of the caller's clocks ran out (also a `TimeoutError`)
     │   └── StartTimeout                the request did not start in time
     └── ServiceError                    the platform answered with an error
@@ -52,6 +53,7 @@ __all__ = [
     "RunnerError",
     "ServiceError",
     "StartTimeout",
+    "StreamTruncated",
     "SubmissionUnknownError",
     "TimeoutExpired",
     "error_from_response",
@@ -168,8 +170,20 @@ class SubmissionUnknownError(NoConnectionError):
     """The request left and its answer never came, so it may be running and billed.
 
     It was not sent again, for that could be paid twice. To reconcile, look the endpoint's latest requests up in the
-    dashboard or with the Platform API before you send it once more.
+    dashboard or with the Platform API (`GET /models/requests/by-endpoint`) before you send it once more.
+
+    Attributes:
+        sent_at: When it was given up, in seconds since the epoch; the request started shortly before.
+        input_sha256: SHA-256 of the JSON that was sent, to tell it from others in a log of your own.
     """
+
+    retryable = False
+    sent_at: float | None = None
+    input_sha256: str | None = None
+
+
+class StreamTruncated(NoConnectionError):
+    """A stream broke off before its last event. What it started may have been billed, so it is not started again."""
 
     retryable = False
 

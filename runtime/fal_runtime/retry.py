@@ -52,6 +52,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """The same, but only if a gateway answered in the platform's place: then there is no `x-fal-request-id`."""
     unknown_statuses: frozenset[int] = frozenset()
     """HTTP statuses of a gateway after which nobody knows whether the request was admitted."""
+    attempts: int | None = None
+    """How often at most, if that is not the client's to say."""
 
     def again(self, response: Response) -> bool:
         """Whether this answer allows another attempt."""
@@ -81,9 +83,13 @@ _FREE = Rule(unanswered=True, statuses=_TRANSIENT)
 RULES: dict[str, Rule] = {
     "submit": _PAID,
     "run": _PAID,
+    "stream": _PAID,
     "status": _FREE,
+    # The status stream is tried once: polling, which is what follows its failure, asks the same and tries again.
+    "watch": Rule(unanswered=True, statuses=frozenset(), attempts=1),
     "cancel": _FREE,
     "read": _FREE,
+    "upload": _FREE,
     # The result endpoint replays the model's own status, which asking again does not change.
     "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT),
 }

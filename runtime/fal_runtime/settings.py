@@ -1,16 +1,15 @@
-"""What a client is told: where the services are, with which key, how long to wait."""
+"""What a client is told: where the services are, and how long to wait."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import msgspec
 
-from fal_runtime.errors import ConfigurationError, MissingCredentialsError
+from fal_runtime.errors import ConfigurationError
 
-__all__ = ["SERVICES", "Credentials", "Timeouts", "authorization", "service_urls"]
+__all__ = ["BACKUPS", "SERVICES", "Timeouts", "service_urls"]
 
 SERVICES: dict[str, tuple[str, str]] = {
     "queue": ("FAL_QUEUE_URL", "https://queue.fal.run"),
@@ -24,8 +23,11 @@ SERVICES: dict[str, tuple[str, str]] = {
 }
 """The platform's services: the environment variable that moves one, and where it is by default."""
 
-Credentials: TypeAlias = "str | Callable[[], str]"
-"""A key, or a function that is asked for one before each request."""
+BACKUPS = {"https://queue.fal.run": "https://queue.falrun.com", "https://fal.run": "https://falrun.com"}
+"""Where to try once more if a service cannot be reached at all. Source: fal docs, "Inference API" reference."""
+
+BACKUP_CONNECT_TIMEOUT = 5.0
+"""Seconds after which a service that has a backup counts as out of reach; the official Python client's value."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +36,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     | clock | counts | default |
     |---|---|---|
     | `connect` | one attempt to reach a server | 10 s |
-    | `attempt` | one HTTP exchange, `run` excepted | 60 s |
+    | `attempt` | one HTTP exchange, `run` and streams excepted; a download's longest silence | 60 s |
     | `start` | from the submission until the request runs | 1 h |
-    | `run` | from then until it is done; the whole of a direct `run` | 2 h |
+    | `run` | from then until it is done; the whole of a direct `run` or `stream` | 2 h |
     | `total` | the whole of a `subscribe` or `result` | 3 h |
     """
 
@@ -65,28 +67,3 @@ def service_urls(given: Mapping[str, str] | None) -> dict[str, str]:
             raise ConfigurationError(f"{source} is not an absolute URL; it looks like {standard}")
         urls[name] = url.rstrip("/")
     return urls
-
-
-def authorization(key: Credentials | None) -> str:
-    """Find the key and write it as an `Authorization` header.
-
-    Looked for in this order: `key`, `FAL_KEY`, `FAL_KEY_ID` with `FAL_KEY_SECRET`. Source: fal docs, "Authentication".
-
-    Raises:
-        MissingCredentialsError: if there is none.
-        ConfigurationError: if it cannot be sent as a header.
-    """
-    found = key() if callable(key) else key
-    found = found or os.environ.get("FAL_KEY")
-    if not found:
-        parts = os.environ.get("FAL_KEY_ID"), os.environ.get("FAL_KEY_SECRET")
-        found = ":".join(part for part in parts if part) if all(parts) else None
-    if not found or not found.strip():
-        raise MissingCredentialsError(
-            "no key was found; set FAL_KEY or pass fal_runtime.Client(key=...). "
-            "To try without an account, run `fal-bindings sandbox` and export what it prints"
-        )
-    found = found.strip()
-    if not found.isascii() or not found.isprintable():
-        raise ConfigurationError("the key has characters that no header can carry; copy it again from the dashboard")
-    return f"Key {found}"

@@ -1,25 +1,55 @@
 """How bytes travel: one small interface that every operation is written against, and its two adapters.
 
 An operation is a coroutine over `IO`. `AsyncIO` awaits it on the running event loop. `BlockingIO` never suspends, so
-`drive` runs the very same coroutine to its end in the calling thread. `httpx` is imported with the first request.
+`drive` runs the very same coroutine to its end in the calling thread. What speaks HTTP is behind `Http`: `httpx`, or
+`pyreqwest` where that is installed. Either is imported with the first request.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    import httpx
-
-__all__ = ["IO", "AsyncIO", "BlockingIO", "NotSent", "Request", "Response", "Stream", "Unanswered", "drive", "iterate"]
+__all__ = [
+    "IO",
+    "AsyncIO",
+    "BlockingIO",
+    "Body",
+    "Http",
+    "NotSent",
+    "Request",
+    "Response",
+    "Stream",
+    "Unanswered",
+    "drive",
+    "iterate",
+    "lower",
+    "whole",
+]
 
 T = TypeVar("T")
+
+
+class Body(Protocol):
+    """The content of a request that is not held in memory. It can be read more than once, so it can be sent again."""
+
+    size: int
+    """In bytes."""
+
+    def chunks(self) -> Iterator[bytes]: ...
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +58,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     url: str
     headers: dict[str, str] = {}
-    body: bytes | None = None
+    body: bytes | Body | None = None
     timeout: float | None = None
     """Seconds without a byte from the server before the attempt is given up."""
+    total: float | None = None
+    """Seconds for the whole exchange, from connecting to the answer's last byte."""
     connect_timeout: float = 10.0
     follow_redirects: bool = False
     """Only for what carries no key: a redirect may lead to another origin."""
@@ -51,7 +83,10 @@ class Stream(Protocol):
     status: int
     headers: dict[str, str]
 
-    def chunks(self) -> AsyncIterator[bytes]: ...
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The content as it arrives. Raises `Unanswered` if it breaks off."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -63,8 +98,8 @@ class Unanswered(Exception):
     """Some of the request may have arrived, and no whole answer came back."""
 
 
-class IO(Protocol):
-    """Everything an operation may do to the outside world."""
+class Http(Protocol):
+    """What speaks HTTP."""
 
     async def send(self, request: Request) -> Response:
         """Exchange one request for its whole answer. Raises `NotSent` or `Unanswered`."""
@@ -74,6 +109,12 @@ class IO(Protocol):
         """Send a request and return as soon as the headers of the answer are here. Raises as `send` does."""
         ...
 
+    async def close(self) -> None: ...
+
+
+class IO(Http, Protocol):
+    """Everything an operation may do to the outside world."""
+
     async def sleep(self, seconds: float) -> None: ...
 
     async def invoke(self, callback: Callable[..., Any], *args: Any) -> None:
@@ -82,6 +123,23 @@ class IO(Protocol):
 
     async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
         """Finish an operation although the caller is being cancelled."""
+        ...
+
+    async def guard(
+        self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
+    ) -> T:
+        """Do something that must not be left half done.
+
+        If the caller is cancelled meanwhile, wait up to `seconds` for the operation's end, undo what it did, add what
+        `undo` says to the exception, and let the exception go on.
+        """
+        ...
+
+    async def gather(self, operations: Sequence[Callable[[], Coroutine[Any, Any, T]]], limit: int) -> list[T]:
+        """Do several things at once, `limit` at a time; the results are in the order of the operations.
+
+        The first failure ends the rest and is raised.
+        """
         ...
 
 
@@ -99,13 +157,10 @@ def drive(operation: Coroutine[Any, Any, T]) -> T:
 def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     """Iterate over an async generator that never suspends; leaving the loop early closes it."""
 
-    async def advance() -> T:
-        return await anext(source)
-
     try:
         while True:
             try:
-                item = drive(advance())
+                item = drive(_advance(source))
             except StopAsyncIteration:
                 return
             yield item
@@ -113,85 +168,13 @@ def iterate(source: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         drive(source.aclose())
 
 
-def _message(client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-    import httpx
-
-    timeout = httpx.Timeout(request.timeout, connect=request.connect_timeout)
-    return client.build_request(
-        request.method, request.url, headers=request.headers, content=request.body, timeout=timeout
-    )
-
-
-def _failure(error: httpx.RequestError | httpx.InvalidURL) -> Exception:
-    """Tell what a failure means for the request: did any of it leave?"""
-    import httpx
-
-    before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL)
-    name = type(error).__name__
-    return NotSent(name) if isinstance(error, before) else Unanswered(name)
-
-
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _options() -> dict[str, Any]:
-    import httpx
-
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
-    return {"limits": limits, "follow_redirects": False}
-
-
-class _BlockingStream:
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers = _headers(response)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        import httpx
-
-        try:
-            for chunk in self._response.iter_bytes():
-                yield chunk
-        except httpx.RequestError as error:
-            raise _failure(error) from error
-
-    async def close(self) -> None:
-        self._response.close()
-
-
 class BlockingIO:
     """Does everything in the calling thread. Safe to use from many threads."""
 
-    def __init__(self, http_client: httpx.Client | None = None) -> None:
-        self._http = http_client
-        self._owned = http_client is None
-        self._lock = threading.Lock()
-
-    def _client(self) -> httpx.Client:
-        with self._lock:
-            if self._http is None:
-                import httpx
-
-                self._http = httpx.Client(**_options())
-                # A pool that nobody closed is closed when its client is forgotten.
-                weakref.finalize(self, self._http.close).atexit = False
-            return self._http
-
-    async def open(self, request: Request) -> Stream:
-        import httpx
-
-        client = self._client()
-        try:
-            message = _message(client, request)
-            response = client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _failure(error) from error
-        return _BlockingStream(response)
-
-    async def send(self, request: Request) -> Response:
-        return await whole(await self.open(request))
+    def __init__(self, http: Http) -> None:
+        self.send = http.send
+        self.open = http.open
+        self.close = http.close
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -206,69 +189,52 @@ class BlockingIO:
     async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
         return await operation
 
-    def close(self) -> None:
-        if self._http is not None and self._owned:
-            self._http.close()
-            self._http = None
+    async def guard(
+        self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
+    ) -> T:
+        return await operation  # what interrupts a thread ends the operation itself, so there is nothing to wait for
 
+    async def gather(self, operations: Sequence[Callable[[], Coroutine[Any, Any, T]]], limit: int) -> list[T]:
+        if len(operations) < 2 or limit < 2:
+            return [await operation() for operation in operations]
+        from concurrent.futures import ThreadPoolExecutor
 
-class _AsyncStream:
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers = _headers(response)
+        def one(operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+            return drive(operation())
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        import httpx
-
+        executor = ThreadPoolExecutor(min(limit, len(operations)), "fal-runtime")
         try:
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
-        except httpx.RequestError as error:
-            raise _failure(error) from error
-
-    async def close(self) -> None:
-        await self._response.aclose()
+            return list(executor.map(one, operations))
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
 
 
 class AsyncIO:
     """Awaits everything on the running event loop, to which its connections belong."""
 
-    def __init__(self, http_client: httpx.AsyncClient | None = None) -> None:
-        self._http = http_client
-        self._owned = http_client is None
+    def __init__(self, http: Http) -> None:
+        self._http = http
         self._with_loop: AsyncGenerator[None, None] | None = None
+        self.send = http.send
+        self.open = http.open
 
-    async def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            import httpx
+    def attach(self) -> None:
+        """Let the connections end with the running loop."""
 
-            self._http = http = httpx.AsyncClient(**_options())
+        async def close_with_loop() -> AsyncGenerator[None, None]:
+            try:
+                yield
+            finally:
+                await self._http.close()
 
-            async def close_with_loop() -> AsyncGenerator[None, None]:
-                try:
-                    yield
-                finally:
-                    await http.aclose()
+        # An event loop finishes its async generators before it closes, so the pool is gone before its loop is.
+        self._with_loop = close_with_loop()
+        drive(_advance(self._with_loop))
 
-            # An event loop finishes its async generators before it closes, so the pool is gone before its loop is.
-            self._with_loop = close_with_loop()
-            await anext(self._with_loop)
-        return self._http
-
-    async def open(self, request: Request) -> Stream:
-        import httpx
-
-        client = await self._client()
-        try:
-            message = _message(client, request)
-            response = await client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _failure(error) from error
-        return _AsyncStream(response)
-
-    async def send(self, request: Request) -> Response:
-        return await whole(await self.open(request))
+    async def close(self) -> None:
+        if self._with_loop is not None:
+            await self._with_loop.aclose()
+            self._with_loop = None
 
     async def sleep(self, seconds: float) -> None:
         import asyncio
@@ -286,19 +252,62 @@ class AsyncIO:
 
         return await asyncio.shield(asyncio.ensure_future(operation))
 
-    async def close(self) -> None:
-        if self._with_loop is not None:
-            await self._with_loop.aclose()
-            self._with_loop, self._http = None, None
+    async def guard(
+        self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
+    ) -> T:
+        import asyncio
+
+        async def unwind() -> str | None:
+            await asyncio.wait({task}, timeout=seconds)
+            if not task.done():
+                task.cancel()
+                return None
+            return None if task.cancelled() or task.exception() else await undo(task.result())
+
+        task = asyncio.ensure_future(operation)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            note = await self.shield(unwind())
+            if note:
+                error.add_note(note)
+            raise
+
+    async def gather(self, operations: Sequence[Callable[[], Coroutine[Any, Any, T]]], limit: int) -> list[T]:
+        import asyncio
+
+        places = asyncio.Semaphore(limit)
+
+        async def one(operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+            async with places:
+                return await operation()
+
+        tasks = [asyncio.ensure_future(one(operation)) for operation in operations]
+        try:
+            return await asyncio.gather(*tasks)
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
 
 
-async def whole(stream: Stream) -> Response:
-    """Read an answer to its end, and close it. Raises `Unanswered` if it breaks off."""
+async def _advance(source: AsyncGenerator[T, None]) -> T:
+    return await anext(source)
+
+
+async def whole(stream: Stream, seconds: float | None = None) -> Response:
+    """Read an answer to its end, and close it. Raises `Unanswered` if it breaks off or takes longer than `seconds`."""
+    end = None if seconds is None else time.monotonic() + seconds
+    parts: list[bytes] = []
     try:
-        body = b"".join([chunk async for chunk in stream.chunks()])
+        async for chunk in stream.chunks():
+            parts.append(chunk)
+            if end is not None and time.monotonic() > end:
+                raise Unanswered("the answer took too long")
     finally:
         await stream.close()
-    return Response(status=stream.status, headers=stream.headers, body=body)
+    return Response(status=stream.status, headers=stream.headers, body=b"".join(parts))
 
 
 def lower(headers: Mapping[str, str] | None) -> dict[str, str]:
