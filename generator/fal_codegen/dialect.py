@@ -10,11 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeGuard
 
+from fal_runtime.conform import is_multiple
+
 __all__ = [
     "APPLICABLE",
     "CONSTRAINTS",
     "Members",
     "Schema",
+    "beyond_msgspec",
     "checkable",
     "conforms",
     "exclusive",
@@ -41,7 +44,7 @@ _LENGTHS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
 _NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 APPLICABLE: Mapping[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "pattern"}),
-    "array": frozenset({"minItems", "maxItems"}),
+    "array": frozenset({"minItems", "maxItems", "uniqueItems"}),
     "integer": _NUMBERS,
     "number": _NUMBERS,
 }
@@ -108,7 +111,7 @@ def _is_scalar_of(value: Any, schema: Schema) -> bool:
             (type(value) is int or (kind == "number" and isinstance(value, float) and math.isfinite(value)))
             and schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
             and schema.get("exclusiveMinimum", -math.inf) < value < schema.get("exclusiveMaximum", math.inf)
-            and value % schema.get("multipleOf", value or 1) == 0
+            and ("multipleOf" not in schema or is_multiple(value, schema["multipleOf"]))
         )
     return isinstance(value, bool) if kind == "boolean" else value is None
 
@@ -211,21 +214,36 @@ def exclusive(constraints: dict[str, Any]) -> dict[str, Any]:
 
 
 def checkable(keyword: str, value: Any, *, whole: bool) -> Any:
-    """A constraint in a form that msgspec can check; `None` if there is none."""
+    """A constraint in a form that the runtime can check; `None` if there is none."""
     if keyword == "pattern":
         return value if isinstance(value, str) and not _SURROGATE.search(value) and _compiles(value) else None
     if keyword in _LENGTHS:
         return value if type(value) is int and 0 <= value < 2**31 else None
-    if keyword == "multipleOf":
-        # A float's remainder is inexact: it would refuse multiples.
-        return value if type(value) is int and 0 < value < 2**63 else None
+    if keyword == "uniqueItems":
+        return value if isinstance(value, bool) else None
     if type(value) not in (int, float) or not abs(value) < 1e300:
         return None
+    if keyword == "multipleOf":
+        return value if value > 0 else None
     if not whole:
         return float(value)
     # The nearest whole number that accepts the same whole numbers.
-    rounded = math.ceil(value) if keyword in ("minimum", "exclusiveMaximum") else math.floor(value)
-    return rounded if rounded in _INT64 else None
+    return math.ceil(value) if keyword in ("minimum", "exclusiveMaximum") else math.floor(value)
+
+
+def beyond_msgspec(schema: Schema) -> dict[str, Any]:
+    """The constraints of a type, itself and not its parts, that msgspec has no words for; the runtime checks them.
+
+    A float's remainder is inexact, so msgspec would refuse multiples; its bounds are 64-bit integers.
+    """
+    step: Any = schema.get("multipleOf", 1)
+    return {
+        key: value
+        for key, value in schema.items()
+        if (key == "uniqueItems" and value)
+        or (key == "multipleOf" and not (type(step) is int and schema["type"] == "integer" and step in _INT64))
+        or (key in _NUMBERS and type(value) is int and value not in _INT64)
+    }
 
 
 def _compiles(pattern: str) -> bool:

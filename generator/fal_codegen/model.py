@@ -21,7 +21,7 @@ from datamodel_code_generator.format import PythonVersion
 
 from fal_codegen import names
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.dialect import Members, Schema, conforms
+from fal_codegen.dialect import Members, Schema, beyond_msgspec, conforms
 from fal_codegen.docs import docstring
 from fal_codegen.prepare import Class, Field, Prepared
 from fal_codegen.render import lay_out, templates_folder
@@ -32,6 +32,7 @@ _REPORT = "report it to fal-bindings with the document, and leave the endpoint o
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _TAGGED = re.compile(r"^class .*tag_field=", re.MULTILINE)
 _IMPORT = re.compile(r"^from (\S+) import (.+)$")
+_META = re.compile(r"^(Annotated\[.*, Meta\([^()]*)\)\]$")
 
 
 def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> str | Diagnostic:
@@ -46,7 +47,8 @@ def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> st
     """
     classes = {item.name: item for item in prepared.classes}
     faces = {item.name: _face(item, classes) for item in prepared.classes}
-    document = _Document(prepared).schemas()
+    description = _Document(prepared)
+    document = description.schemas()
     config = _config(prepared, faces)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -65,7 +67,7 @@ def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> st
         return _failure(prepared, "it wrote several modules")
     if sorted(_CLASS.findall(written)) != sorted(item.name for item in prepared.classes):
         return _failure(prepared, "it changed the names of classes")
-    return _with_imports(written, faces)
+    return _with_imports(_with_aliases(written, description.beyond), faces)
 
 
 def _failure(prepared: Prepared, why: str) -> Diagnostic:
@@ -126,6 +128,8 @@ class _Document:
     prepared: Prepared
     aliases: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Constrained types inside of others. datamodel-code-generator would name them itself, and could take a class's."""
+    beyond: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """What datamodel-code-generator does not hear of: the constraints of aliases that msgspec has no words for."""
 
     def schemas(self) -> dict[str, Any]:
         classes = {item.name: self._object(item) for item in self.prepared.classes}
@@ -157,7 +161,8 @@ class _Document:
         if "tuple" in schema:
             parts = [self._type(part, f"{name}Item") for part in schema["tuple"]]
             return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
-        written = {key: value for key, value in schema.items() if key != "file"}
+        beyond = beyond_msgspec(schema)
+        written = {key: value for key, value in schema.items() if key not in ("file", "uniqueItems", *beyond)}
         if "items" in schema:
             written["items"] = self._type(schema["items"], f"{name}Item")
         if "file" in schema:
@@ -167,6 +172,8 @@ class _Document:
         taken = {name for item in self.prepared.classes for name in (item.name, *(one.name for one in item.fields))}
         alias = names.distinct(name, {*taken, *self.aliases})
         self.aliases[alias] = written
+        if beyond:
+            self.beyond[alias] = beyond
         return _reference(alias)
 
 
@@ -186,9 +193,12 @@ class _FieldFace:
     """What stands behind the type."""
     constant: str
     """The same, if the field turns out to be the tag of its class."""
+    beyond: Mapping[str, Any]
+    """The constraints of its type that msgspec has no words for."""
     doc: str
 
     def statement(self, annotation: str, is_tag: bool | None) -> str:
+        annotation = _with_beyond(annotation, self.beyond)
         assigned = self.constant if is_tag else self.assigned
         text = f"{self.name}: {annotation} = {assigned}" if assigned else f"{self.name}: {annotation}"
         return lay_out(text, in_class=True)
@@ -208,6 +218,7 @@ def _face(item: Class, classes: Mapping[str, Class]) -> dict[str, Any]:
                 name=one.name,
                 assigned=_assigned(one, item, classes),
                 constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
+                beyond=beyond_msgspec(one.schema),
                 doc=docstring(one.doc) if one.doc else "",
             )
             for one in item.fields
@@ -215,11 +226,34 @@ def _face(item: Class, classes: Mapping[str, Class]) -> dict[str, Any]:
     }
 
 
+def _with_beyond(annotation: str, beyond: Mapping[str, Any]) -> str:
+    """Add to a type the constraints that msgspec only carries. The runtime checks them, and `json_schema` shows them."""
+    if not beyond:
+        return annotation
+    bare = annotation.removesuffix(" | None")
+    words = f"extra_json_schema={dict(beyond)!r}"
+    found = _META.fullmatch(bare)
+    return (f"{found[1]}, {words})]" if found else f"Annotated[{bare}, Meta({words})]") + annotation[len(bare) :]
+
+
+def _with_aliases(written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
+    """Add to the aliases the constraints that msgspec only carries."""
+    for name, constraints in beyond.items():
+        head = f"\n{name}: TypeAlias = "
+        before, _, rest = written.partition(head)
+        annotation, end, after = rest.partition("\n")
+        statement = lay_out(f"{head.strip()} {_with_beyond(annotation, constraints)}")
+        written = f"{before}\n{statement}{end}{after}"
+    return written
+
+
 def _assigned(item: Field, owner: Class, classes: Mapping[str, Class]) -> str:
     """What is assigned to a field in the class body."""
     name = "" if item.name == item.wire else f"name={item.wire!r}"
     if item.required:
         return f"field({name})" if name else ""
+    if owner.side == "input" and item.default is None and not item.nullable and item.schema:
+        return f"default({name})"
     value = _literal(item.default, item.schema, classes)
     if owner.side == "input":
         return f"default({value}, {name})" if name else f"default({value})"
@@ -274,6 +308,9 @@ def _with_imports(written: str, faces: Mapping[str, Any]) -> str:
     for module, name in (("fal_runtime", "default"), ("msgspec", "field")):
         if any(each.startswith(f"{name}(") for each in assigned):
             imports[module].add(name)
+    if "extra_json_schema=" in written:
+        imports["typing"].add("Annotated")
+        imports["msgspec"].add("Meta")
     if _TAGGED.search(written):
         # A tag is a class variable, for which datamodel-code-generator imports nothing.
         imports["typing"].update(("ClassVar", "Literal"))

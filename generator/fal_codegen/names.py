@@ -40,6 +40,10 @@ BODY_NAMES = _words(
 # attributes: a breaking change.
 MEDIA_NAMES = frozenset({"read", "read_async", "save", "save_async", "size", "to_pil"})
 
+# The methods of `fal_runtime.InputModel` and `OutputModel`, which no attribute may hide. Changing this list renames
+# attributes: a breaking change.
+MODEL_NAMES = frozenset({"from_dict", "replace", "to_dict"})
+
 # Names that a generated module defines or imports, so that no component may take them. Changing this list renames
 # classes: a breaking change.
 CLASS_NAMES = _words(
@@ -169,7 +173,7 @@ def attribute_name(wire: str, reserved: frozenset[str] = frozenset()) -> str:
     name = wire if plain else re.sub(r"[^A-Za-z0-9_]", "_", wire).strip("_")
     if not name or name[0].isdigit():
         name = f"field_{name}".rstrip("_")
-    return f"{name}_" if name in KEYWORDS or name in BODY_NAMES or name in reserved else name
+    return f"{name}_" if name in KEYWORDS | BODY_NAMES | MODEL_NAMES | reserved else name
 
 
 def distinct(name: str, taken: Iterable[str]) -> str:

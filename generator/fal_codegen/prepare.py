@@ -462,7 +462,7 @@ class _Document:
         checked = {key: checkable(key, value, whole=kind == "integer") for key, value in wanted.items()}
         if lost := [key for key, value in checked.items() if value is None]:
             what = ", ".join(lost)
-            self.note("dropped-constraint", pointer, f"msgspec cannot check {what}, so the platform checks it alone")
+            self.note("dropped-constraint", pointer, f"nothing can check {what}, so the platform checks it alone")
         kept = {key: value for key, value in checked.items() if value is not None}
         if not satisfiable(kept):
             self.note("impossible-bounds", pointer, "no value satisfies its bounds, so they are left out")
@@ -595,7 +595,8 @@ class _Document:
                     wire=item.wire,
                     name=taken[-1],
                     schema=relabelled(schema, labels),
-                    nullable=nullable or (default is None and not item.required),
+                    # Nothing is sent for an input's absent field; an output's is read, and then is the default or None.
+                    nullable=nullable or (side == "output" and default is None and not item.required),
                     required=item.required,
                     default=default,
                     description=text_of(item.node.get("description")),

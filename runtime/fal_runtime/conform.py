@@ -1,7 +1,7 @@
 """Holding a JSON value against a generated type: every departure is listed, and as much as possible is built.
 
-`msgspec` does this at full speed but stops at the first problem, so this slow way is taken only after it has refused.
-For an input the list becomes an `InputError`; for an output it becomes `Result.warnings`, and what was built is the
+`msgspec` does this at full speed but stops at the first problem, so this slow way is taken only after it has refused,
+and for types with rules that it does not know (`has_more_rules`). For an input the list becomes an `InputError`; for an output it becomes `Result.warnings`, and what was built is the
 result, since an answer that was paid for is not thrown away over a field.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import operator
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from msgspec import inspect
 
 from fal_runtime.errors import FieldError
+from fal_runtime.values import mapping, sequence
 
-__all__ = ["conform"]
+__all__ = ["conform", "has_more_rules", "is_multiple", "without_nulls"]
 
 
 def conform(value: Any, type_: Any) -> tuple[Any, tuple[FieldError, ...]]:
@@ -36,6 +38,85 @@ def conform(value: Any, type_: Any) -> tuple[Any, tuple[FieldError, ...]]:
 def _info(type_: Any) -> inspect.Type:
     return inspect.type_info(type_)
 
+
+@functools.lru_cache(maxsize=512)
+def has_more_rules(type_: Any) -> bool:
+    """Whether a type has rules that msgspec carries but does not check: those in `Meta(extra_json_schema=...)`."""
+    seen: set[type[Any]] = set()
+    waiting: list[inspect.Type] = [_info(type_)]
+    while waiting:
+        info = waiting.pop()
+        if isinstance(info, inspect.Metadata):
+            if not _RULES.isdisjoint(_more(info)):
+                return True
+            waiting.append(info.type)
+        elif isinstance(info, inspect.StructType):
+            if info.cls not in seen:
+                seen.add(info.cls)
+                waiting += [field.type for field in info.fields]
+        elif isinstance(info, inspect.UnionType):
+            waiting += info.types
+        elif isinstance(info, inspect.TupleType):
+            waiting += info.item_types
+        elif isinstance(info, inspect.CollectionType):
+            waiting.append(info.item_type)
+        elif isinstance(info, inspect.DictType):
+            waiting.append(info.value_type)
+    return False
+
+
+def without_nulls(value: Any, type_: Any) -> Any:
+    """A decoded JSON value without the nulls of fields that take none."""
+    return _without_nulls(value, _info(type_))
+
+
+def _without_nulls(value: Any, info: inspect.Type) -> Any:
+    if isinstance(info, inspect.Metadata):
+        return _without_nulls(value, info.type)
+    if isinstance(info, inspect.UnionType):
+        for branch in info.types:
+            value = _without_nulls(value, branch)
+        return value
+    if isinstance(info, inspect.StructType) and isinstance(value, dict):
+        fields = {field.encode_name: field for field in info.fields}
+        return {
+            key: _without_nulls(item, fields[key].type) if key in fields else item
+            for key, item in mapping(value).items()
+            if item is not None or key not in fields or fields[key].required or _takes(fields[key].type, None)
+        }
+    if isinstance(info, inspect.CollectionType) and isinstance(value, list):
+        return [_without_nulls(item, info.item_type) for item in sequence(value)]
+    return value
+
+
+def _more(info: inspect.Metadata) -> Mapping[str, Any]:
+    """The rules that msgspec carries but does not check."""
+    return cast("dict[str, Any]", info.extra_json_schema or {})  # pyright: ignore[reportUnknownMemberType]
+
+
+def is_multiple(value: float, step: float) -> bool:
+    """Whether a number is a multiple of another one, but for what is lost in writing both as binary fractions.
+
+    Source: pydantic-core, which the platform's applications check with, takes a billionth as lost.
+    """
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    rest = abs(math.fmod(value, step))
+    return min(rest, abs(step - rest)) <= abs(value) * 1e-9
+
+
+_Bound: TypeAlias = "tuple[str, str, Callable[[float, float], bool], str]"
+"""What msgspec calls it, what the platform calls it, when it holds, and how it reads."""
+
+_BOUNDS: Mapping[str, _Bound] = {
+    "minimum": ("ge", "greater_than_equal", operator.ge, "at least"),
+    "exclusiveMinimum": ("gt", "greater_than", operator.gt, "above"),
+    "maximum": ("le", "less_than_equal", operator.le, "at most"),
+    "exclusiveMaximum": ("lt", "less_than", operator.lt, "below"),
+    "multipleOf": ("multiple_of", "multiple_of", is_multiple, "a multiple of"),
+}
+_RULES = frozenset({*_BOUNDS, "uniqueItems"})
+"""The rules that are checked beside those that msgspec checks."""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (inspect.BoolType, "boolean"),
@@ -76,6 +157,8 @@ def _expected(info: inspect.Type) -> Iterator[str]:
 def _takes(info: inspect.Type, value: Any) -> bool:
     """Whether a value is of a kind that the type takes, leaving ranges and contents aside."""
     kinds, kind = set(_expected(info)), _kind(value)
+    if kind == "number" and "integer" in kinds and "number" not in kinds:
+        return bool(value.is_integer())  # to JSON, 5.0 is an integer as good as 5
     return not kinds or kind in kinds or (kind == "integer" and "number" in kinds)
 
 
@@ -90,7 +173,11 @@ def _shown(value: Any) -> str:
 
 def _visit(value: Any, info: inspect.Type, path: str, problems: list[FieldError]) -> Any:
     if isinstance(info, inspect.Metadata):
-        return _visit(value, info.type, path, problems)
+        before = len(problems)
+        built = _visit(value, info.type, path, problems)
+        if len(problems) == before:
+            _check_more(value, _more(info), path, problems)
+        return built
     if isinstance(info, inspect.AnyType):
         return value
     if isinstance(info, inspect.UnionType):
@@ -133,7 +220,7 @@ def _visit(value: Any, info: inspect.Type, path: str, problems: list[FieldError]
         return value
     if isinstance(info, (inspect.IntType, inspect.FloatType)):
         _range(value, info, path, problems)
-        return float(value) if isinstance(info, inspect.FloatType) else value
+        return float(value) if isinstance(info, inspect.FloatType) else int(value)
     return value
 
 
@@ -172,8 +259,8 @@ def _union(value: Any, info: inspect.UnionType, path: str, problems: list[FieldE
 
 def _literal(value: Any, info: inspect.LiteralType, path: str, problems: list[FieldError]) -> Any:
     for member in info.values:
-        if member == value and type(member) is type(value):
-            return value
+        if member == value and not isinstance(value, bool):
+            return member
     allowed = ", ".join(repr(member) for member in info.values[:12])
     if len(info.values) > 12:
         allowed += f" or one of {len(info.values) - 12} more"
@@ -191,6 +278,10 @@ def _literal(value: Any, info: inspect.LiteralType, path: str, problems: list[Fi
 
 def _struct(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> Any:
     fields: dict[str, Any] = {}
+    if info.forbid_unknown_fields:
+        _unknown(value, info, path, problems)
+    if info.tag_field is not None and value.get(info.tag_field) != info.tag:
+        _tag(value, info, path, problems)
     for field in info.fields:
         where = f"{path}.{field.encode_name}" if path else field.encode_name
         if field.encode_name in value:
@@ -199,6 +290,28 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: str, problems
             problems.append(FieldError(path=where, rule="missing", message="is required"))
             fields[field.name] = _empty(field.type)
     return info.cls(**fields)
+
+
+def _unknown(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:
+    """Report what is no field, with what was meant."""
+    known = [field.encode_name for field in info.fields]
+    for key in value.keys() - {*known, info.tag_field}:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        message = f"is not a field of {info.cls.__name__}{hint}"
+        where = f"{path}.{key}" if path else key
+        problems.append(FieldError(path=where, rule="extra_forbidden", message=message, allowed=tuple(known)))
+
+
+def _tag(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:
+    """Report that this is another type's object."""
+    where = f"{path}.{info.tag_field}" if path else str(info.tag_field)
+    if info.tag_field in value:
+        given = value[info.tag_field]
+        message = f"must be {info.tag!r}, not {_shown(given)}"
+        problems.append(FieldError(path=where, rule="literal_error", message=message, given=given, allowed=(info.tag,)))
+    else:
+        problems.append(FieldError(path=where, rule="missing", message=f"is required: it must be {info.tag!r}"))
 
 
 def _length(value: Any, info: Any, path: str, problems: list[FieldError], unit: str) -> None:
@@ -212,14 +325,38 @@ def _length(value: Any, info: Any, path: str, problems: list[FieldError], unit: 
 
 
 def _range(value: float, info: inspect.IntType | inspect.FloatType, path: str, problems: list[FieldError]) -> None:
-    checks: tuple[tuple[float | None, str, Callable[[float, float], bool], str], ...] = (
-        (info.ge, "greater_than_equal", operator.ge, "at least"),
-        (info.gt, "greater_than", operator.gt, "above"),
-        (info.le, "less_than_equal", operator.le, "at most"),
-        (info.lt, "less_than", operator.lt, "below"),
-        (info.multiple_of, "multiple_of", lambda number, step: number % step == 0, "a multiple of"),
-    )
-    for bound, rule, holds, text in checks:
+    for attribute, rule, holds, text in _BOUNDS.values():
+        bound: float | None = getattr(info, attribute)
         if bound is not None and not holds(value, bound):
-            message = f"must be {text} {bound:g}, not {_shown(value)}"
-            problems.append(FieldError(path=path, rule=rule, message=message, given=value))
+            problems.append(_out_of_range(value, rule, f"{text} {_number(bound)}", path))
+
+
+def _out_of_range(value: float, rule: str, wanted: str, path: str) -> FieldError:
+    return FieldError(path=path, rule=rule, message=f"must be {wanted}, not {_shown(value)}", given=value)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _identity(item: Any) -> Any:
+    """What is the same for equal JSON values and no others: 1 is 1.0, but not true."""
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return item
+    return msgspec.json.encode(item, order="deterministic")
+
+
+def _check_more(value: Any, rules: Mapping[str, Any], path: str, problems: list[FieldError]) -> None:
+    """The rules that msgspec carries but does not check. Each concerns values of one kind alone."""
+    for keyword, (_, rule, holds, text) in _BOUNDS.items():
+        bound: Any = rules.get(keyword)
+        if bound is not None and _kind(value) in ("integer", "number") and not holds(value, bound):
+            problems.append(_out_of_range(value, rule, f"{text} {_number(bound)}", path))
+    if rules.get("uniqueItems") is True and isinstance(value, list):
+        seen: dict[Any, int] = {}
+        for index, item in enumerate(sequence(value)):
+            first = seen.setdefault(_identity(item), index)
+            if first != index:
+                message = f"must not hold anything twice, but [{index}] is the same as [{first}]"
+                problems.append(FieldError(path=path, rule="unique_items", message=message, given=value))
+                return

@@ -1,4 +1,4 @@
-"""From an `Input` to the bytes that are sent, checked before a byte leaves."""
+"""From an `Input` to the bytes that are sent, checked before a byte leaves; and from plain dicts to models."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from fal_runtime.errors import FieldError, InputError
+from fal_runtime.errors import FieldError, InputError, OutputError
 from fal_runtime.result import decoder
 
-__all__ = ["build_body"]
+__all__ = ["build_body", "read_input", "read_output"]
 
 _encoder = msgspec.json.Encoder()
 
@@ -21,7 +21,7 @@ def build_body(
     """Encode an input, and check it.
 
     Args:
-        input: An instance of `type_`.
+        input: An instance of `type_`, or a dict of its fields by their names on the wire.
         type_: The endpoint's `Input`.
         endpoint_id: For error messages.
         extra: Fields to send beside the input's own, for what the schema does not know. They are not checked.
@@ -31,27 +31,93 @@ def build_body(
         InputError: listing every problem. Nothing was sent.
     """
     cls: type[Any] | None = type_ if isinstance(type_, type) else None
-    if cls is not None and not isinstance(input, cls):
-        message = f"takes {_named(cls)}, not {_named(type(input))}"
-        raise InputError(message, endpoint_id=endpoint_id)
-    try:
-        body = _encoder.encode(input)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the input cannot be written as JSON: {error}", endpoint_id=endpoint_id) from error
+    if cls is not None and not isinstance(input, (cls, dict)):
+        wanted = "a dict" if cls is dict else f"{_named(cls)} or a dict"
+        raise InputError(f"takes {wanted}, not {_named(type(input))}", endpoint_id=endpoint_id)
+    body = _written(input, endpoint_id)
     if validate:
-        try:
-            decoder(type_).decode(body)
-        except msgspec.ValidationError as error:
-            from fal_runtime.conform import conform
-
-            _, problems = conform(msgspec.json.decode(body), type_)
-            problems = problems or (FieldError(path="", rule="schema", message=str(error)),)
-            count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-            message = f"the input has {count}; nothing was sent"
-            raise InputError(message, endpoint_id=endpoint_id, errors=problems) from None
+        body, problems = _checked(body, type_)
+        if problems:
+            raise InputError(f"{_counted(problems)}; nothing was sent", endpoint_id=endpoint_id, errors=problems)
     if extra:
         body = _encoder.encode({**msgspec.json.decode(body), **extra})
     return body
+
+
+def read_input(value: Mapping[str, Any], type_: type[Any], *, drop_null: bool = False) -> Any:
+    """Build an input from a dict of its fields by their names on the wire.
+
+    Args:
+        value: What was set.
+        type_: The type of the input.
+        drop_null: Whether a null stands for a field that was not set, where the field itself takes no null.
+
+    Raises:
+        InputError: listing every problem.
+    """
+    body = _written(value, None)
+    if drop_null:
+        from fal_runtime.conform import without_nulls
+
+        body = _encoder.encode(without_nulls(msgspec.json.decode(body), type_))
+    body, problems = _checked(body, type_)
+    if problems:
+        raise InputError(f"{_counted(problems)} for {_named(type_)}", errors=problems)
+    return _read(body, type_)
+
+
+def read_output(value: Mapping[str, Any], type_: type[Any]) -> Any:
+    """Build an output from a dict of its fields by their names on the wire.
+
+    Raises:
+        OutputError: listing every departure from the schema.
+    """
+    body = _encoder.encode(value)
+    body, problems = _checked(body, type_)
+    if problems:
+        raise OutputError(f"the value departs from {_named(type_)}", errors=problems, body=body)
+    return _read(body, type_)
+
+
+def _read(body: bytes, type_: Any) -> Any:
+    return decoder(type_).decode(body)
+
+
+def _written(input: object, endpoint_id: str | None) -> bytes:
+    try:
+        return _encoder.encode(input)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the input cannot be written as JSON: {error}", endpoint_id=endpoint_id) from error
+
+
+def _checked(body: bytes, type_: Any) -> tuple[bytes, tuple[FieldError, ...]]:
+    """Hold a JSON text against a type: what to send, and what is wrong with it.
+
+    msgspec does it at full speed. What it refuses, and types with rules that it does not know, get a second, slow look,
+    which lists every problem. That look also takes what msgspec is too narrow for, such as 5.0 for an integer.
+    """
+    refused: msgspec.ValidationError | None = None
+    try:
+        decoder(type_).decode(body)
+    except msgspec.ValidationError as error:
+        refused = error
+    from fal_runtime.conform import conform, has_more_rules
+
+    if refused is None and not has_more_rules(type_):
+        return body, ()
+    built, problems = conform(msgspec.json.decode(body), type_)
+    if problems or refused is None:
+        return body, problems
+    body = _encoder.encode(built)
+    try:
+        decoder(type_).decode(body)
+    except msgspec.ValidationError as error:
+        return body, (FieldError(path="", rule="schema", message=str(error)),)
+    return body, ()
+
+
+def _counted(problems: tuple[FieldError, ...]) -> str:
+    return "the input has a problem" if len(problems) == 1 else f"the input has {len(problems)} problems"
 
 
 def _named(type_: type[Any]) -> str:

@@ -147,10 +147,8 @@ def test_null_inside_of_items_stays() -> None:
         ({"enum": ["\ud800"]}, TEXT, "bad-enum"),
         ({"type": "integer", "minimum": 5, "maximum": 1}, {"type": "integer"}, "impossible-bounds"),
         ({"type": "string", "minLength": 5, "maxLength": 1}, TEXT, "impossible-bounds"),
-        ({"type": "number", "multipleOf": 0.1}, {"type": "number"}, "dropped-constraint"),
         ({"type": "number", "minimum": float("nan")}, {"type": "number"}, "dropped-constraint"),
         ({"type": "number", "maximum": 10**400}, {"type": "number"}, "dropped-constraint"),
-        ({"type": "integer", "maximum": 2**70}, {"type": "integer"}, "dropped-constraint"),
         ({"type": "string", "pattern": "("}, TEXT, "dropped-constraint"),
         ({"type": "string", "minLength": -1}, TEXT, "dropped-constraint"),
         ({"anyOf": [ref("P"), {"type": "object"}, TEXT]}, {"union": [ANY_MAP, TEXT]}, "undecodable-union"),
@@ -163,6 +161,20 @@ def test_repairs(schema: Any, expected: Schema, code: str) -> None:
     item, codes = one(schema)
     assert item.schema == expected
     assert set(codes) == {code}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "number", "multipleOf": 0.1},
+        {"type": "number", "multipleOf": 5},
+        {"type": "integer", "maximum": 2**70},
+        {"type": "array", "items": TEXT, "uniqueItems": True},
+    ],
+)
+def test_what_msgspec_cannot_check_is_kept_for_the_runtime(schema: Any) -> None:
+    item, codes = one(schema)
+    assert (item.schema, codes) == (schema, [])
 
 
 def test_a_repair_says_where_and_what_to_do() -> None:
@@ -180,17 +192,25 @@ def test_a_repair_says_where_and_what_to_do() -> None:
     ("schema", "nullable", "default"),
     [
         ({**TEXT, "default": "x"}, False, "x"),
-        (TEXT, True, None),
-        ({**TEXT, "default": None}, True, None),
+        (TEXT, False, None),
+        ({**TEXT, "default": None}, False, None),
         ({"anyOf": [TEXT, NULL], "default": "x"}, True, "x"),
         ({**ref("P"), "default": {"a": "x"}}, False, {"a": "x"}),
         ({"allOf": [ref("P")], "default": {"a": "x"}}, False, {"a": "x"}),
         ({"type": "number", "default": 1}, False, 1),
     ],
 )
-def test_what_need_not_be_given_has_a_default_or_is_nullable(schema: Any, nullable: bool, default: Any) -> None:
+def test_what_need_not_be_given_is_null_only_where_the_document_says_so(
+    schema: Any, nullable: bool, default: Any
+) -> None:
     item, codes = one(schema)
     assert (item.required, item.nullable, item.default, codes) == (False, nullable, default, [])
+
+
+def test_what_an_answer_may_leave_out_has_a_default_or_is_nullable() -> None:
+    result = prepared(document(ref("P"), obj(x=TEXT, y={**TEXT, "default": "a"}), P=obj(a=TEXT)))
+    root = next(item for item in result.classes if item.name == "Output")
+    assert [(item.wire, item.nullable, item.default) for item in root.fields] == [("x", True, None), ("y", False, "a")]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +234,7 @@ def test_what_need_not_be_given_has_a_default_or_is_nullable(schema: Any, nullab
 )
 def test_defaults_that_break_their_own_schema_are_dropped(schema: Any) -> None:
     item, codes = one(schema)
-    assert (item.required, item.nullable, item.default) == (False, True, None)
+    assert (item.required, item.nullable, item.default) == (False, False, None)
     assert codes == ["dropped-default"]
 
 

@@ -68,7 +68,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9"] = default("1:1")
     """Proportions of the picture, width to height. Default: "1:1"."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     guidance_scale: Annotated[float, Meta(ge=1.0, le=10.0)] = default(5.0)

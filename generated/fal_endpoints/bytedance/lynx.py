@@ -35,13 +35,13 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_inference_steps: Annotated[int, Meta(ge=1, le=75)] = default(50)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 75. Default: 50."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("720p")

@@ -77,7 +77,7 @@ class Input(InputModel, kw_only=True):
     number_of_steps: Annotated[int, Meta(ge=3, le=60)] = default(27)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 3 to 60. Default: 27."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     scheduler: Literal["euler", "heun"] = default("euler")

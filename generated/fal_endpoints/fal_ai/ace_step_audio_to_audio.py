@@ -82,7 +82,7 @@ class Input(InputModel, kw_only=True):
     number_of_steps: Annotated[int, Meta(ge=3, le=60)] = default(27)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 3 to 60. Default: 27."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     scheduler: Literal["euler", "heun"] = default("euler")
@@ -112,7 +112,7 @@ class Input(InputModel, kw_only=True):
     lyric_guidance_scale: Annotated[float, Meta(ge=0.0, le=10.0)] = default(1.5)
     """How strictly to follow the lyrics. Higher is more literal. Range: 0 to 10. Default: 1.5."""
 
-    original_seed: int | None = default(None)
+    original_seed: int = default()
     """Seed of the original recording, if it was generated; helps to rebuild it before editing."""
 
 

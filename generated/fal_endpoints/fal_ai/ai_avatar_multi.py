@@ -58,7 +58,7 @@ class Input(InputModel, kw_only=True):
     first_audio_url: FileInput
     """URL of the speech of the first speaker."""
 
-    second_audio_url: FileInput | None = default(None)
+    second_audio_url: FileInput = default()
     """URL of the speech of the second speaker."""
 
     prompt: str

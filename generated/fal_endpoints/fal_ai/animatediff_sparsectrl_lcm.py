@@ -66,7 +66,7 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[int, Meta(ge=0, le=2)] = default(1)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 0 to 2. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     keyframe_0_image_url: FileInput | None = default(None)

@@ -24,7 +24,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """Question or task about the image."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

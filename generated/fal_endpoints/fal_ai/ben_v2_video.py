@@ -49,10 +49,10 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    background_color: Annotated[list[Any], Meta(max_length=3, min_length=3)] | None = default(None)
+    background_color: Annotated[list[Any], Meta(max_length=3, min_length=3)] = default()
     """Color of the background as red, green and blue numbers. Exactly 3 items."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -22,8 +22,8 @@ class GuidanceInput(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image that steers the result."""
 
-    method: Literal["controlnet_canny", "controlnet_depth", "controlnet_recoloring", "controlnet_color_grid"] | None = (
-        default(None)
+    method: Literal["controlnet_canny", "controlnet_depth", "controlnet_recoloring", "controlnet_color_grid"] = (
+        default()
     )
     """What to take from the image: its edges, its depth or its colors."""
 
@@ -95,7 +95,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9"] = default("1:1")
     """Proportions of the picture, width to height. Default: "1:1"."""
 
-    seed: Annotated[int, Meta(ge=0, le=2147483647)] | None = default(None)
+    seed: Annotated[int, Meta(ge=0, le=2147483647)] = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Range: 0 to 2147483647."""
 
     num_inference_steps: Annotated[int, Meta(ge=20, le=50)] = default(30)
@@ -107,7 +107,7 @@ class Input(InputModel, kw_only=True):
     prompt_enhancement: bool = default(False)
     """Whether the prompt is enriched with more detail before use. Turn it off to keep your exact words. Default: False."""
 
-    medium: Literal["photography", "art"] | None = default(None)
+    medium: Literal["photography", "art"] = default()
     """Whether to aim for a photograph or a piece of art."""
 
     guidance: list[GuidanceInput] = default([])

@@ -47,7 +47,7 @@ class Input(InputModel, kw_only=True):
         resolution: How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "1080p".
     """
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     image_url: FileInput

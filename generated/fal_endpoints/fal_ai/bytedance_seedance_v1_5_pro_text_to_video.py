@@ -65,7 +65,7 @@ class Input(InputModel, kw_only=True):
     camera_fixed: bool = default(False)
     """Whether the camera stays still. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

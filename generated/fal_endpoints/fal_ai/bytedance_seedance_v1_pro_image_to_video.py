@@ -66,7 +66,7 @@ class Input(InputModel, kw_only=True):
     camera_fixed: bool = default(False)
     """Whether the camera stays still. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)
@@ -75,7 +75,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

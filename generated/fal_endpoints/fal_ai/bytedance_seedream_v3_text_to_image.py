@@ -77,10 +77,8 @@ class Input(InputModel, kw_only=True):
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     guidance_scale: Annotated[float, Meta(ge=1.0, le=10.0)] = default(2.5)
@@ -89,7 +87,7 @@ class Input(InputModel, kw_only=True):
     num_images: Annotated[int, Meta(ge=1, le=4)] = default(1)
     """How many images to make in one call. Each one usually adds to the price. Range: 1 to 4. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

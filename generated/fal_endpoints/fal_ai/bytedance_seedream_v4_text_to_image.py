@@ -99,7 +99,7 @@ class Input(InputModel, kw_only=True):
     max_images: Annotated[int, Meta(ge=1, le=6)] = default(1)
     """Most images the model may make from one prompt; it may stop at fewer. Range: 1 to 6. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)

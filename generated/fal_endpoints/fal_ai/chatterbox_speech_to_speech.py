@@ -45,7 +45,7 @@ class Input(InputModel, kw_only=True):
     source_audio_url: FileInput
     """URL of the recording to change."""
 
-    target_voice_audio_url: FileInput | None = default(None)
+    target_voice_audio_url: FileInput = default()
     """URL of a recording of the voice to change to."""
 
 

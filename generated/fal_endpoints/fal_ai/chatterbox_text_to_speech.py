@@ -25,7 +25,7 @@ class Input(InputModel, kw_only=True):
     text: str
     """Text to speak."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of a recording whose voice to copy."""
 
     exaggeration: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.25)
@@ -37,7 +37,7 @@ class Input(InputModel, kw_only=True):
     cfg: Annotated[float, Meta(ge=0.1, le=1.0)] = default(0.5)
     """How strictly to keep to the reference voice and its pace. Lower speaks more slowly and freely. Range: 0.1 to 1. Default: 0.5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

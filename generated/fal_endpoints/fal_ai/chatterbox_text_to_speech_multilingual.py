@@ -56,34 +56,31 @@ class Input(InputModel, kw_only=True):
     voice: str = default("english")
     """Voice that speaks. Default: "english"."""
 
-    custom_audio_language: (
-        Literal[
-            "english",
-            "arabic",
-            "danish",
-            "german",
-            "greek",
-            "spanish",
-            "finnish",
-            "french",
-            "hebrew",
-            "hindi",
-            "italian",
-            "japanese",
-            "korean",
-            "malay",
-            "dutch",
-            "norwegian",
-            "polish",
-            "portuguese",
-            "russian",
-            "swedish",
-            "swahili",
-            "turkish",
-            "chinese",
-        ]
-        | None
-    ) = default(None)
+    custom_audio_language: Literal[
+        "english",
+        "arabic",
+        "danish",
+        "german",
+        "greek",
+        "spanish",
+        "finnish",
+        "french",
+        "hebrew",
+        "hindi",
+        "italian",
+        "japanese",
+        "korean",
+        "malay",
+        "dutch",
+        "norwegian",
+        "polish",
+        "portuguese",
+        "russian",
+        "swedish",
+        "swahili",
+        "turkish",
+        "chinese",
+    ] = default()
     """Language of your own voice recording."""
 
     exaggeration: Annotated[float, Meta(ge=0.25, le=2.0)] = default(0.5)
@@ -95,7 +92,7 @@ class Input(InputModel, kw_only=True):
     cfg_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.5)
     """How strictly to follow the prompt. Higher is more literal, lower leaves the model more freedom. Range: 0 to 1. Default: 0.5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

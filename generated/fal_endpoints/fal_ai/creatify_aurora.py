@@ -28,7 +28,7 @@ class Input(InputModel, kw_only=True):
     audio_url: FileInput
     """URL of the audio to work from, an https link or a data URI."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=5.0)] = default(1.0)

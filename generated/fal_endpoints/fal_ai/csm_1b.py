@@ -86,7 +86,7 @@ class Input(InputModel, kw_only=True):
     scene: list[Turn]
     """The conversation to speak, turn by turn."""
 
-    context: list[Speaker] | None = default(None)
+    context: list[Speaker] = default()
     """Recordings of the speakers, so that their voices carry over."""
 
 

@@ -53,10 +53,10 @@ class Input(InputModel, kw_only=True):
     lyrics: str
     """Words to sing, each line with the time at which it starts."""
 
-    reference_audio_url: FileInput | None = default(None)
+    reference_audio_url: FileInput = default()
     """URL of a recording whose voice or style to take over."""
 
-    style_prompt: str | None = default(None)
+    style_prompt: str = default()
     """Style of the music, in words."""
 
     music_duration: Literal["95s", "285s"] = default("95s")

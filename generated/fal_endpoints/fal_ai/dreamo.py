@@ -83,10 +83,10 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    first_image_url: FileInput | None = default(None)
+    first_image_url: FileInput = default()
     """URL of the picture the video starts with, or the first picture to use."""
 
-    second_image_url: FileInput | None = default(None)
+    second_image_url: FileInput = default()
     """URL of the second picture to use."""
 
     first_reference_task: Literal["ip", "id", "style"] = default("ip")
@@ -103,7 +103,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(12)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 12."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(3.5)

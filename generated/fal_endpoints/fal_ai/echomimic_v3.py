@@ -72,7 +72,7 @@ class Input(InputModel, kw_only=True):
     audio_guidance_scale: Annotated[float, Meta(ge=0.0, le=10.0)] = default(2.5)
     """How strictly the picture follows the audio. Higher gives stronger lip movement and sync. Range: 0 to 10. Default: 2.5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

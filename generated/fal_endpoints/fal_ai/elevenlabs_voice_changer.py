@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     remove_background_noise: bool = default(False)
     """Whether to remove noise from the input recording. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     output_format: Literal[

@@ -69,7 +69,7 @@ class Input(InputModel, kw_only=True):
     enable_safety_checker: bool = default(True)
     """Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     output_format: Literal["jpeg", "png", "webp"] = default("png")

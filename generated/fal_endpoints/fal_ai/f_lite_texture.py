@@ -77,7 +77,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(28)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 28."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = default(3.5)

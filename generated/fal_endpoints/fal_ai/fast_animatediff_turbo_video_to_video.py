@@ -70,15 +70,16 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(1.0)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 0 to 20. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     fps: Annotated[int, Meta(ge=1, le=16)] = default(8)
     """Frame rate, in frames per second. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 1 to 16. Default: 8."""
 
-    motions: list[Literal["zoom-out", "zoom-in", "pan-left", "pan-right", "tilt-up", "tilt-down"]] | None = default(
-        None
-    )
+    motions: Annotated[
+        list[Literal["zoom-out", "zoom-in", "pan-left", "pan-right", "tilt-up", "tilt-down"]],
+        Meta(extra_json_schema={"uniqueItems": True}),
+    ] = default()
     """Camera moves to apply."""
 
 

@@ -110,7 +110,7 @@ class Input(InputModel, kw_only=True):
     strength: Annotated[float, Meta(ge=0.05, le=1.0)] = default(0.95)
     """How far the result may move away from the input. Low stays close to it, high changes more. Range: 0.05 to 1. Default: 0.95."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_images: Annotated[int, Meta(ge=1, le=8)] = default(1)

@@ -90,10 +90,10 @@ class Input(InputModel, kw_only=True):
     ) = default("square_hd")
     """Size of the image: a named preset, or your own `width` and `height`. Default: "square_hd"."""
 
-    num_inference_steps: Literal["1", "2", "4", "8"] | None = default(None)
+    num_inference_steps: Literal["1", "2", "4", "8"] = default()
     """How many denoising steps to run. More steps can add quality, but take longer."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)

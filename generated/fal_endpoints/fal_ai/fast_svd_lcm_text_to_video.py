@@ -74,7 +74,7 @@ class Input(InputModel, kw_only=True):
     cond_aug: Annotated[float, Meta(ge=0.0, le=10.0)] = default(0.02)
     """How much noise is added to the input picture. More noise gives more motion and less likeness. Range: 0 to 10. Default: 0.02."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     steps: Annotated[int, Meta(ge=1, le=20)] = default(4)

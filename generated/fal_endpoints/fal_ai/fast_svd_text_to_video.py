@@ -76,7 +76,7 @@ class Input(InputModel, kw_only=True):
     cond_aug: Annotated[float, Meta(ge=0.0, le=10.0)] = default(0.02)
     """How much noise is added to the input picture. More noise gives more motion and less likeness. Range: 0 to 10. Default: 0.02."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     steps: Annotated[int, Meta(ge=1, le=100)] = default(20)
@@ -88,7 +88,7 @@ class Input(InputModel, kw_only=True):
     fps: Annotated[int, Meta(ge=1, le=25)] = default(10)
     """Frame rate, in frames per second. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 1 to 25. Default: 10."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     video_size: (

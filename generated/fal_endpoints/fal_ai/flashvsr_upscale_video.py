@@ -57,7 +57,7 @@ class Input(InputModel, kw_only=True):
     upscale_factor: Annotated[float, Meta(ge=1.0, le=4.0)] = default(2.0)
     """How many times larger to make each side. 2 doubles width and height. Range: 1 to 4. Default: 2."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)

@@ -87,7 +87,7 @@ class Input(InputModel, kw_only=True):
     enable_prompt_expansion: bool = default(True)
     """Whether a language model rewrites the prompt with more detail first. Helps short prompts; turn it off to keep your exact words. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     safety_tolerance: Literal["1", "2", "3", "4", "5"] = default("2")

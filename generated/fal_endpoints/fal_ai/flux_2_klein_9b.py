@@ -77,7 +77,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=4, le=8)] = default(4)

@@ -86,7 +86,7 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(5.0)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 0 to 20. Default: 5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=4, le=50)] = default(28)

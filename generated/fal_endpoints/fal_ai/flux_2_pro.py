@@ -81,7 +81,7 @@ class Input(InputModel, kw_only=True):
     ) = default("landscape_4_3")
     """Size of the image: a named preset, or your own `width` and `height`. Default: "landscape_4_3"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     safety_tolerance: Literal["1", "2", "3", "4", "5"] = default("2")

@@ -92,7 +92,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(28)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 28."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     loras: list[LoraWeight] = default([])
@@ -113,7 +113,7 @@ class Input(InputModel, kw_only=True):
     output_format: Literal["jpeg", "png"] = default("jpeg")
     """File format of the result. Default: "jpeg"."""
 
-    control_lora_image_url: FileInput | None = default(None)
+    control_lora_image_url: FileInput = default()
     """URL of the control image, whose edges or depth steer the layout."""
 
     control_lora_strength: Annotated[float, Meta(ge=0.0, le=2.0)] = default(1.0)

@@ -53,10 +53,10 @@ class ControlNet(InputModel, kw_only=True):
     path: str
     """Where the ControlNet weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    config_url: FileInput | None = default(None)
+    config_url: FileInput = default()
     """URL of the configuration file that belongs to the weights."""
 
-    variant: str | None = default(None)
+    variant: str = default()
     """Which variant of the weights files to load, such as `fp16`."""
 
     control_image_url: FileInput
@@ -126,10 +126,10 @@ class ControlNetUnion(InputModel, kw_only=True):
     path: str
     """Where the ControlNet weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    config_url: FileInput | None = default(None)
+    config_url: FileInput = default()
     """URL of the configuration file that belongs to the weights."""
 
-    variant: str | None = default(None)
+    variant: str = default()
     """Which variant of the weights files to load, such as `fp16`."""
 
     controls: list[ControlNetUnionInput]
@@ -178,25 +178,25 @@ class IPAdapter(InputModel, kw_only=True):
     path: str
     """Where the IP-Adapter weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    subfolder: str | None = default(None)
+    subfolder: str = default()
     """Folder inside the repository that holds the weights."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     image_encoder_path: str
     """Where the image encoder of the IP-Adapter is: a URL or a repository on Hugging Face."""
 
-    image_encoder_subfolder: str | None = default(None)
+    image_encoder_subfolder: str = default()
     """Folder inside the repository that holds the image encoder."""
 
-    image_encoder_weight_name: str | None = default(None)
+    image_encoder_weight_name: str = default()
     """Name of the image encoder's weights file."""
 
     image_url: FileInput
     """URL of the image that acts like part of the prompt."""
 
-    mask_image_url: FileInput | None = default(None)
+    mask_image_url: FileInput = default()
     """URL of a mask for where the image counts: white counts, black does not."""
 
     mask_threshold: Annotated[float, Meta(ge=0.01, le=0.99)] = default(0.5)
@@ -316,16 +316,14 @@ class Input(InputModel, kw_only=True):
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(28)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 28."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     loras: list[LoraWeight] = default([])
@@ -346,7 +344,7 @@ class Input(InputModel, kw_only=True):
     easycontrols: list[EasyControlWeight] = default([])
     """EasyControl adapters that steer the subject or the layout. Default: []."""
 
-    fill_image: ImageFillInput | None = default(None)
+    fill_image: ImageFillInput = default()
     """Image for the fill variant of the model to complete."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(3.5)
@@ -370,7 +368,7 @@ class Input(InputModel, kw_only=True):
     enable_safety_checker: bool = default(True)
     """Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: True."""
 
-    reference_image_url: FileInput | None = default(None)
+    reference_image_url: FileInput = default()
     """URL of a reference image whose subject or look should carry over to the result."""
 
     reference_strength: Annotated[float, Meta(ge=-3.0, le=3.0)] = default(0.65)
@@ -394,7 +392,7 @@ class Input(InputModel, kw_only=True):
     use_beta_schedule: bool = default(False)
     """Whether to space the noise levels by a beta distribution. Default: False."""
 
-    sigma_schedule: Literal["sgm_uniform"] | None = default(None)
+    sigma_schedule: Literal["sgm_uniform"] = default()
     """Named schedule of noise levels to use instead of the usual one."""
 
     scheduler: Literal["euler", "dpmpp_2m"] = default("euler")

@@ -57,7 +57,7 @@ class Input(InputModel, kw_only=True):
     learning_rate: float = default(0.0001)
     """How big the learning steps are. Higher learns faster, but may overshoot; lower needs more steps. Default: 0.0001."""
 
-    default_caption: str | None = default(None)
+    default_caption: str = default()
     """Caption for the training items that have none of their own."""
 
     output_lora_format: Literal["fal", "comfy"] = default("fal")

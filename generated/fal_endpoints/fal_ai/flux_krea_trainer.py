@@ -59,7 +59,7 @@ class Input(InputModel, kw_only=True):
     create_masks: bool = default(True)
     """Whether to make masks of the subject, so that training looks less at the background. Default: True."""
 
-    steps: Annotated[int, Meta(ge=1, le=10000)] | None = default(None)
+    steps: Annotated[int, Meta(ge=1, le=10000)] = default()
     """How many training steps to run. More learns better up to a point, takes longer and costs more. Range: 1 to 10000."""
 
     is_style: bool = default(False)

@@ -86,16 +86,14 @@ class Input(InputModel, kw_only=True):
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(28)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 28."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     loras: list[LoraWeight] = default([])

@@ -54,7 +54,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)
@@ -75,7 +75,7 @@ class Input(InputModel, kw_only=True):
     enhance_prompt: bool = default(False)
     """Whether the prompt is enriched with more detail before use. Turn it off to keep your exact words. Default: False."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of an image to use like a prompt, beside the text."""
 
     image_prompt_strength: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.1)

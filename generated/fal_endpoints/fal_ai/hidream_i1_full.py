@@ -37,7 +37,7 @@ class LoraWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -75,7 +75,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(50)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 50."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(5.0)

@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     input_image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(50)

@@ -54,13 +54,13 @@ class Input(InputModel, kw_only=True):
     input_image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    back_image_url: FileInput | None = default(None)
+    back_image_url: FileInput = default()
     """URL of the object seen from behind."""
 
-    left_image_url: FileInput | None = default(None)
+    left_image_url: FileInput = default()
     """URL of the object seen from its left."""
 
-    right_image_url: FileInput | None = default(None)
+    right_image_url: FileInput = default()
     """URL of the object seen from its right."""
 
     enable_pbr: bool = default(False)

@@ -68,7 +68,7 @@ class Input(InputModel, kw_only=True):
     turbo_mode: bool = default(True)
     """Whether to trade some quality for a faster run. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -58,7 +58,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     image_url: FileInput
@@ -67,7 +67,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=10, le=30)] = default(30)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 10 to 30. Default: 30."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16"] = default("16:9")

@@ -98,7 +98,7 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = default(3.5)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 1 to 20. Default: 3.5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     use_reprompt: bool = default(True)

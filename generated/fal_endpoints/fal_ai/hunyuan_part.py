@@ -72,7 +72,7 @@ class Input(InputModel, kw_only=True):
     noise_std: Annotated[float, Meta(ge=0.0, le=0.02)] = default(0.0)
     """How much random noise to add to the points. Range: 0 to 0.02. Default: 0."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

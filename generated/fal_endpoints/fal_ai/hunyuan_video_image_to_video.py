@@ -56,7 +56,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16"] = default("16:9")
@@ -65,7 +65,7 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["720p"] = default("720p")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p"."""
 
-    num_frames: Literal["129"] | None = default(None)
+    num_frames: Literal["129"] = default()
     """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer."""
 
     i2v_stability: bool = default(False)

@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     pro_mode: bool = default(False)
@@ -83,7 +83,7 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["480p", "580p", "720p"] = default("720p")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p"."""
 
-    num_frames: Literal["129", "85"] | None = default(None)
+    num_frames: Literal["129", "85"] = default()
     """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer."""
 
     enable_safety_checker: bool = default(False)

@@ -92,13 +92,13 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: ""."""
 
-    input_image_urls: list[FileInput] | None = default(None)
+    input_image_urls: list[FileInput] = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
     use_original_alpha: bool = default(False)
     """Whether to use the transparency of the picture to tell object and background. Default: False."""
 
-    seed: Annotated[int, Meta(ge=0, le=65535)] | None = default(None)
+    seed: Annotated[int, Meta(ge=0, le=65535)] = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Range: 0 to 65535."""
 
     geometry_file_format: Literal["glb", "usdz", "fbx", "obj", "stl"] = default("glb")
@@ -115,10 +115,10 @@ class Input(InputModel, kw_only=True):
     TAPose: bool = default(False)
     """Whether the figure should stand in a T pose or A pose, ready for rigging. Default: False."""
 
-    bbox_condition: list[int] | None = default(None)
+    bbox_condition: list[int] = default()
     """Size of the box the model has to fit in, along each axis."""
 
-    addons: Literal["HighPack"] | None = default(None)
+    addons: Literal["HighPack"] = default()
     """Extras for the model, such as finer textures. They usually cost more."""
 
     preview_render: bool = default(False)

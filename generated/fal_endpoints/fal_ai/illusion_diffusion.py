@@ -98,7 +98,7 @@ class Input(InputModel, kw_only=True):
     control_guidance_end: Annotated[float, Meta(ge=0.0, le=1.0)] = default(1.0)
     """When control stops, as a share of all steps. Stopping early leaves the model freer with detail. Range: 0 to 1. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     scheduler: Literal["DPM++ Karras SDE", "Euler"] = default("Euler")

@@ -95,19 +95,19 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """Text to speak."""
 
-    emotional_audio_url: FileInput | None = default(None)
+    emotional_audio_url: FileInput = default()
     """URL of a recording whose emotion to take over."""
 
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = default(1.0)
     """How strongly the emotion shows. Higher is stronger. Range: 0 to 1. Default: 1."""
 
-    emotional_strengths: EmotionalStrengths | None = default(None)
+    emotional_strengths: EmotionalStrengths = default()
     """How much of each emotion to mix in."""
 
     should_use_prompt_for_emotion: bool = default(False)
     """Whether to work out the emotion from text, instead of from a recording. Default: False."""
 
-    emotion_prompt: str | None = default(None)
+    emotion_prompt: str = default()
     """The emotion to express, in words."""
 
 

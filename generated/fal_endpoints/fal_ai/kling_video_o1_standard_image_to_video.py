@@ -53,7 +53,7 @@ class Input(InputModel, kw_only=True):
     start_image_url: FileInput
     """URL of the picture the video starts with."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
     duration: Literal["3", "4", "5", "6", "7", "8", "9", "10"] = default("5")

@@ -48,7 +48,7 @@ class OmniVideoElementInput(InputModel, kw_only=True):
     frontal_image_url: FileInput
     """URL of the main picture of the element, seen from the front."""
 
-    reference_image_urls: list[FileInput] | None = default(None)
+    reference_image_urls: list[FileInput] = default()
     """URLs of further pictures of the element, from other angles."""
 
 
@@ -66,10 +66,10 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=2500)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2500 characters."""
 
-    image_urls: list[FileInput] | None = default(None)
+    image_urls: list[FileInput] = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
-    elements: list[OmniVideoElementInput] | None = default(None)
+    elements: list[OmniVideoElementInput] = default()
     """People or things to keep recognizable, each given by a few pictures."""
 
     duration: Literal["3", "4", "5", "6", "7", "8", "9", "10"] = default("5")

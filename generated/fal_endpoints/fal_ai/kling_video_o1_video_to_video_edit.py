@@ -48,7 +48,7 @@ class OmniVideoElementInput(InputModel, kw_only=True):
     frontal_image_url: FileInput
     """URL of the main picture of the element, seen from the front."""
 
-    reference_image_urls: list[FileInput] | None = default(None)
+    reference_image_urls: list[FileInput] = default()
     """URLs of further pictures of the element, from other angles."""
 
 
@@ -72,10 +72,10 @@ class Input(InputModel, kw_only=True):
     keep_audio: bool = default(False)
     """Whether to keep the sound of the input video. Default: False."""
 
-    image_urls: list[FileInput] | None = default(None)
+    image_urls: list[FileInput] = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
-    elements: list[OmniVideoElementInput] | None = default(None)
+    elements: list[OmniVideoElementInput] = default()
     """People or things to keep recognizable, each given by a few pictures."""
 
 

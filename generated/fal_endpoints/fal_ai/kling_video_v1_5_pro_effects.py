@@ -45,7 +45,7 @@ class Input(InputModel, kw_only=True):
         duration: Length of the result in seconds. Longer takes more time and usually costs more. Default: "5".
     """
 
-    input_image_urls: list[FileInput] | None = default(None)
+    input_image_urls: list[FileInput] = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
     effect_scene: Literal[

@@ -74,7 +74,7 @@ class DynamicMask(InputModel, kw_only=True):
     mask_url: FileInput
     """URL of the mask for the part that should move."""
 
-    trajectories: list[Trajectory] | None = default(None)
+    trajectories: list[Trajectory] = default()
     """Path along which the part should move, point by point."""
 
 
@@ -105,7 +105,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")
     """Proportions of the picture, width to height. Default: "16:9"."""
 
-    tail_image_url: FileInput | None = default(None)
+    tail_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
     negative_prompt: Annotated[str, Meta(max_length=2500)] = default("blur, distort, and low quality")
@@ -114,10 +114,10 @@ class Input(InputModel, kw_only=True):
     cfg_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.5)
     """How strictly to follow the prompt. Higher is more literal, lower leaves the model more freedom. Range: 0 to 1. Default: 0.5."""
 
-    static_mask_url: FileInput | None = default(None)
+    static_mask_url: FileInput = default()
     """URL of a mask for the part that must not move."""
 
-    dynamic_masks: list[DynamicMask] | None = default(None)
+    dynamic_masks: list[DynamicMask] = default()
     """Parts of the picture to move, each with its path."""
 
 

@@ -62,7 +62,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")
     """Proportions of the picture, width to height. Default: "16:9"."""
 
-    tail_image_url: FileInput | None = default(None)
+    tail_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
     negative_prompt: Annotated[str, Meta(max_length=2500)] = default("blur, distort, and low quality")

@@ -80,10 +80,10 @@ class Input(InputModel, kw_only=True):
     cfg_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.5)
     """How strictly to follow the prompt. Higher is more literal, lower leaves the model more freedom. Range: 0 to 1. Default: 0.5."""
 
-    camera_control: Literal["down_back", "forward_up", "right_turn_forward", "left_turn_forward"] | None = default(None)
+    camera_control: Literal["down_back", "forward_up", "right_turn_forward", "left_turn_forward"] = default()
     """Ready-made camera move."""
 
-    advanced_camera_control: CameraControl | None = default(None)
+    advanced_camera_control: CameraControl = default()
     """Your own camera move, by kind and amount."""
 
 

@@ -64,7 +64,7 @@ class Input(InputModel, kw_only=True):
     cfg_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.5)
     """How strictly to follow the prompt. Higher is more literal, lower leaves the model more freedom. Range: 0 to 1. Default: 0.5."""
 
-    tail_image_url: FileInput | None = default(None)
+    tail_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

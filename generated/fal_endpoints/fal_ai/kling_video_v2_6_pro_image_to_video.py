@@ -65,10 +65,10 @@ class Input(InputModel, kw_only=True):
     generate_audio: bool = default(True)
     """Whether to make sound to go with the video. Default: True."""
 
-    voice_ids: list[str] | None = default(None)
+    voice_ids: list[str] = default()
     """Ids of the voices to use, in the order the prompt refers to them."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

@@ -48,7 +48,7 @@ class Input(InputModel, kw_only=True):
         character_orientation: Whether the figure faces as in the image, or as in the video.
     """
 
-    prompt: Annotated[str, Meta(max_length=2500)] | None = default(None)
+    prompt: Annotated[str, Meta(max_length=2500)] = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2500 characters."""
 
     image_url: FileInput

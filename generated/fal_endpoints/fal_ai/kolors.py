@@ -77,7 +77,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=150)] = default(50)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 150. Default: 50."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)

@@ -57,10 +57,10 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=2.0)] = default(1.0)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 1 to 2. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
-    loop_mode: Literal["pingpong", "loop"] | None = default(None)
+    loop_mode: Literal["pingpong", "loop"] = default()
     """How to fill up a video that is shorter than the audio: repeat it, or run it back and forth."""
 
 

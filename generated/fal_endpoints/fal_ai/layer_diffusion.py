@@ -65,7 +65,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=10, le=40)] = default(20)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 10 to 40. Default: 20."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -78,10 +78,10 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of the image to work from, an https link or a data URI."""
 
-    mask_url: FileInput | None = default(None)
+    mask_url: FileInput = default()
     """URL of the mask image: white marks the part to work on, black stays."""
 
     strength: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.8)
@@ -90,7 +90,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=8.0)] = default(1.0)
@@ -100,10 +100,8 @@ class Input(InputModel, kw_only=True):
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 12. Default: 4."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     sync_mode: bool = default(False)
@@ -124,7 +122,7 @@ class Input(InputModel, kw_only=True):
     controlnet_inpaint: bool = default(False)
     """Whether to use an inpainting ControlNet for the masked part. Default: False."""
 
-    lora_url: str | None = default(None)
+    lora_url: str = default()
     """URL of the LoRA weights to apply."""
 
     lora_scale: float = default(1.0)

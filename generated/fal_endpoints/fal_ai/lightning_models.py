@@ -104,13 +104,13 @@ class Input(InputModel, kw_only=True):
         safety_checker_version: Which version of the safety checker to use. Default: "v1".
     """
 
-    model_name: str | None = default(None)
+    model_name: str = default()
     """Model to use: a listed name, or a repository on Hugging Face as `owner/name`."""
 
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     image_size: (
@@ -130,24 +130,21 @@ class Input(InputModel, kw_only=True):
     embeddings: list[Embedding] = default([])
     """Textual-inversion embeddings: learned words that you can use in the prompt. Default: []."""
 
-    scheduler: (
-        Literal[
-            "DPM++ 2M",
-            "DPM++ 2M Karras",
-            "DPM++ 2M SDE",
-            "DPM++ 2M SDE Karras",
-            "DPM++ SDE",
-            "DPM++ SDE Karras",
-            "KDPM 2A",
-            "Euler",
-            "Euler (trailing timesteps)",
-            "Euler A",
-            "LCM",
-            "EDMDPMSolverMultistepScheduler",
-            "TCDScheduler",
-        ]
-        | None
-    ) = default(None)
+    scheduler: Literal[
+        "DPM++ 2M",
+        "DPM++ 2M Karras",
+        "DPM++ 2M SDE",
+        "DPM++ 2M SDE Karras",
+        "DPM++ SDE",
+        "DPM++ SDE Karras",
+        "KDPM 2A",
+        "Euler",
+        "Euler (trailing timesteps)",
+        "Euler A",
+        "LCM",
+        "EDMDPMSolverMultistepScheduler",
+        "TCDScheduler",
+    ] = default()
     """Noise schedule or solver that drives the steps. It changes the look slightly, and how many steps are needed."""
 
     expand_prompt: bool = default(False)
@@ -156,7 +153,7 @@ class Input(InputModel, kw_only=True):
     num_images: Annotated[int, Meta(ge=1, le=8)] = default(1)
     """How many images to make in one call. Each one usually adds to the price. Range: 1 to 8. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -94,10 +94,10 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     camera: Literal["traj", "target"] = default("traj")
@@ -106,10 +106,10 @@ class Input(InputModel, kw_only=True):
     mode: Literal["gradual", "bullet", "direct", "dolly-zoom"] = default("gradual")
     """How the camera gets there, such as gradually, at once, or as a dolly zoom. Default: "gradual"."""
 
-    trajectory: TrajectoryParameters | None = default(None)
+    trajectory: TrajectoryParameters = default()
     """Path of the new camera."""
 
-    target_pose: list[float] | None = default(None)
+    target_pose: list[float] = default()
     """Position the camera should end at: angles, distance and shifts."""
 
 

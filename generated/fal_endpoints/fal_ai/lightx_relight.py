@@ -99,19 +99,19 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     relit_cond_type: Literal["ic", "ref", "hdr", "bg"] = default("ic")
     """How the new light is given, such as by text, reference picture, HDR map or background. Default: "ic"."""
 
-    relight_parameters: RelightParameters | None = default(None)
+    relight_parameters: RelightParameters = default()
     """How to set the new light."""
 
-    relit_cond_img_url: FileInput | None = default(None)
+    relit_cond_img_url: FileInput = default()
     """URL of the image whose light the result should take over."""
 
     ref_id: Annotated[int, Meta(ge=0)] = default(0)

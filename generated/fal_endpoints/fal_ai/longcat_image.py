@@ -78,7 +78,7 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = default(4.5)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 1 to 20. Default: 4.5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sync_mode: bool = default(False)

@@ -88,22 +88,22 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    audio_url_person1: FileInput | None = default(None)
+    audio_url_person1: FileInput = default()
     """URL of the speech of the first person."""
 
-    audio_url_person2: FileInput | None = default(None)
+    audio_url_person2: FileInput = default()
     """URL of the speech of the second person."""
 
     prompt: str = default("Two people are having a conversation with natural expressions and movements.")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: "Two people are having a conversation with natural expressions and movements."."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
-    bbox_person1: BoundingBox | None = default(None)
+    bbox_person1: BoundingBox = default()
     """Where the first person is in the picture."""
 
-    bbox_person2: BoundingBox | None = default(None)
+    bbox_person2: BoundingBox = default()
     """Where the second person is in the picture."""
 
     audio_type: Literal["para", "add"] = default("para")
@@ -124,7 +124,7 @@ class Input(InputModel, kw_only=True):
     num_segments: Annotated[int, Meta(ge=1, le=10)] = default(1)
     """How many segments to make one after another. Each makes the video longer. Range: 1 to 10. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

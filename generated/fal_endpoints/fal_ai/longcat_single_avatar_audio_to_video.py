@@ -59,7 +59,7 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("A person is talking naturally with natural expressions and movements.")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: "A person is talking naturally with natural expressions and movements."."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_inference_steps: Annotated[int, Meta(ge=10, le=100)] = default(30)
@@ -77,7 +77,7 @@ class Input(InputModel, kw_only=True):
     num_segments: Annotated[int, Meta(ge=1, le=10)] = default(1)
     """How many segments to make one after another. Each makes the video longer. Range: 1 to 10. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -74,7 +74,7 @@ class Input(InputModel, kw_only=True):
     fps: Annotated[int, Meta(ge=1, le=60)] = default(30)
     """Frame rate, in frames per second. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 1 to 60. Default: 30."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_prompt_expansion: bool = default(False)

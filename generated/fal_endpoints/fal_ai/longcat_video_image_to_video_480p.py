@@ -61,10 +61,10 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_frames: Annotated[int, Meta(ge=17, le=961)] = default(162)
@@ -79,7 +79,7 @@ class Input(InputModel, kw_only=True):
     fps: Annotated[int, Meta(ge=1, le=60)] = default(15)
     """Frame rate, in frames per second. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 1 to 60. Default: 15."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_prompt_expansion: bool = default(False)

@@ -28,16 +28,16 @@ class ControlNet(InputModel, kw_only=True):
     path: str
     """Where the ControlNet weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    config_url: FileInput | None = default(None)
+    config_url: FileInput = default()
     """URL of the configuration file that belongs to the weights."""
 
-    variant: str | None = default(None)
+    variant: str = default()
     """Which variant of the weights files to load, such as `fp16`."""
 
     image_url: FileInput
     """URL of the control image, whose edges, depth or pose steer the layout."""
 
-    mask_url: FileInput | None = default(None)
+    mask_url: FileInput = default()
     """URL of a mask for where the control applies: white counts, black does not."""
 
     conditioning_scale: Annotated[float, Meta(ge=0.0, le=2.0)] = default(1.0)
@@ -49,7 +49,7 @@ class ControlNet(InputModel, kw_only=True):
     end_percentage: Annotated[float, Meta(ge=0.0, le=1.0)] = default(1.0)
     """When control stops, as a share of all steps: 1 is at the end. Stopping early leaves the model freer with detail. Range: 0 to 1. Default: 1."""
 
-    ip_adapter_index: int | None = default(None)
+    ip_adapter_index: int = default()
     """Which IP-Adapter image belongs to this ControlNet."""
 
 
@@ -114,25 +114,25 @@ class IPAdapter(InputModel, kw_only=True):
     ip_adapter_image_url: FileInput | list[FileInput]
     """URL or URLs of the images that act like part of the prompt."""
 
-    ip_adapter_mask_url: FileInput | None = default(None)
+    ip_adapter_mask_url: FileInput = default()
     """URL of a mask for where the IP-Adapter applies: white counts, black does not."""
 
     path: str
     """Where the IP-Adapter weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    model_subfolder: str | None = default(None)
+    model_subfolder: str = default()
     """Folder inside the repository that holds the weights."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
-    insight_face_model_path: str | None = default(None)
+    insight_face_model_path: str = default()
     """Where the face recognition model is, for IP-Adapters that work on faces."""
 
     scale: Annotated[float, Meta(ge=0.0)] = default(1.0)
     """How strongly the image counts. 0 turns it off. At least 0. Default: 1."""
 
-    scale_json: dict[str, Any] | None = default(None)
+    scale_json: dict[str, Any] = default()
     """Separate strengths for single layers, in place of one `scale`."""
 
     unconditional_noising_factor: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.0)
@@ -310,10 +310,10 @@ class Input(InputModel, kw_only=True):
     model_name: str
     """Model to use: a listed name, or a repository on Hugging Face as `owner/name`."""
 
-    unet_name: str | None = default(None)
+    unet_name: str = default()
     """Weights for the UNet to use instead of the model's own."""
 
-    variant: str | None = default(None)
+    variant: str = default()
     """Which variant of the model's files to load, such as `fp16`."""
 
     prompt: str
@@ -340,25 +340,25 @@ class Input(InputModel, kw_only=True):
     ip_adapter: list[IPAdapter] = default([])
     """IP-Adapter, which lets an image act like part of the prompt. Default: []."""
 
-    image_encoder_path: str | None = default(None)
+    image_encoder_path: str = default()
     """Where the image encoder of the IP-Adapter is: a URL or a repository on Hugging Face."""
 
-    image_encoder_subfolder: str | None = default(None)
+    image_encoder_subfolder: str = default()
     """Folder inside the repository that holds the image encoder."""
 
     image_encoder_weight_name: str = default("pytorch_model.bin")
     """Name of the image encoder's weights file. Default: "pytorch_model.bin"."""
 
-    ic_light_model_url: FileInput | None = default(None)
+    ic_light_model_url: FileInput = default()
     """URL of the IC-Light weights, which relight the subject."""
 
-    ic_light_model_background_image_url: FileInput | None = default(None)
+    ic_light_model_background_image_url: FileInput = default()
     """URL of the background whose light falls on the subject."""
 
-    ic_light_image_url: FileInput | None = default(None)
+    ic_light_image_url: FileInput = default()
     """URL of the subject to relight."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     image_size: (
@@ -375,22 +375,19 @@ class Input(InputModel, kw_only=True):
     clip_skip: Annotated[int, Meta(ge=0, le=2)] = default(0)
     """How many last layers of the CLIP text encoder to leave out. Some anime models expect this. Range: 0 to 2. Default: 0."""
 
-    scheduler: (
-        Literal[
-            "DPM++ 2M",
-            "DPM++ 2M Karras",
-            "DPM++ 2M SDE",
-            "DPM++ 2M SDE Karras",
-            "Euler",
-            "Euler A",
-            "Euler (trailing timesteps)",
-            "LCM",
-            "LCM (trailing timesteps)",
-            "DDIM",
-            "TCD",
-        ]
-        | None
-    ) = default(None)
+    scheduler: Literal[
+        "DPM++ 2M",
+        "DPM++ 2M Karras",
+        "DPM++ 2M SDE",
+        "DPM++ 2M SDE Karras",
+        "Euler",
+        "Euler A",
+        "Euler (trailing timesteps)",
+        "LCM",
+        "LCM (trailing timesteps)",
+        "DDIM",
+        "TCD",
+    ] = default()
     """Noise schedule or solver that drives the steps. It changes the look slightly, and how many steps are needed."""
 
     timesteps: TimestepsInput = default(TimestepsInput(method="default", array=[]))

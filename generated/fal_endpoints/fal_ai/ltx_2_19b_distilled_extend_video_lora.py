@@ -111,7 +111,7 @@ class Input(InputModel, kw_only=True):
     camera_lora_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(1.0)
     """How strongly the camera move is applied. 0 turns it off. Range: 0 to 1. Default: 1."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     seed: int | None = default(None)

@@ -49,7 +49,7 @@ class LoRAWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -94,7 +94,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["9:16", "1:1", "16:9", "auto"] = default("auto")
     """Proportions of the picture, width to height. Default: "auto"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_frames: Annotated[int, Meta(ge=9, le=161)] = default(121)

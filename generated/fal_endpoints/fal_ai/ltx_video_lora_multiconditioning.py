@@ -68,7 +68,7 @@ class LoRAWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -157,7 +157,7 @@ class Input(InputModel, kw_only=True):
     frame_rate: Annotated[int, Meta(ge=1, le=60)] = default(25)
     """Frames per second of the video. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 1 to 60. Default: 25."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     expand_prompt: bool = default(False)

@@ -62,7 +62,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["9:16", "16:9"] = default("16:9")
     """Proportions of the picture, width to height. Default: "16:9"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=2, le=50)] = default(40)

@@ -88,7 +88,7 @@ class LoRAWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -114,8 +114,8 @@ class Input(InputModel, kw_only=True):
         reverse_video: Whether to run the video backwards. Default: False.
         enable_safety_checker: Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: True.
         enable_detail_pass: Whether to run one more pass for fine detail. Takes longer. Default: False.
-        temporal_adain_factor: How strongly color and contrast are evened out over the video. Higher means less drift in long videos. Range: 0 to 1. Default: 0.5.
-        tone_map_compression_ratio: How much the range of brightness and contrast is compressed. 0 leaves it as it is. Range: 0 to 1. Default: 0.
+        temporal_adain_factor: How strongly color and contrast are evened out over the video. Higher means less drift in long videos. Range: 0 to 1. A multiple of 0.05. Default: 0.5.
+        tone_map_compression_ratio: How much the range of brightness and contrast is compressed. 0 leaves it as it is. Range: 0 to 1. A multiple of 0.05. Default: 0.
         constant_rate_factor: How strongly the input pictures are compressed first, as a video CRF. Higher loses detail, but can help the motion. Range: 0 to 51. Default: 29.
         video: Video to work from.
     """
@@ -135,7 +135,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["9:16", "1:1", "16:9", "auto"] = default("auto")
     """Proportions of the picture, width to height. Default: "auto"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_frames: Annotated[int, Meta(ge=9, le=1441)] = default(121)
@@ -165,11 +165,13 @@ class Input(InputModel, kw_only=True):
     enable_detail_pass: bool = default(False)
     """Whether to run one more pass for fine detail. Takes longer. Default: False."""
 
-    temporal_adain_factor: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.5)
-    """How strongly color and contrast are evened out over the video. Higher means less drift in long videos. Range: 0 to 1. Default: 0.5."""
+    temporal_adain_factor: Annotated[float, Meta(ge=0.0, le=1.0, extra_json_schema={"multipleOf": 0.05})] = default(0.5)
+    """How strongly color and contrast are evened out over the video. Higher means less drift in long videos. Range: 0 to 1. A multiple of 0.05. Default: 0.5."""
 
-    tone_map_compression_ratio: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.0)
-    """How much the range of brightness and contrast is compressed. 0 leaves it as it is. Range: 0 to 1. Default: 0."""
+    tone_map_compression_ratio: Annotated[float, Meta(ge=0.0, le=1.0, extra_json_schema={"multipleOf": 0.05})] = (
+        default(0.0)
+    )
+    """How much the range of brightness and contrast is compressed. 0 leaves it as it is. Range: 0 to 1. A multiple of 0.05. Default: 0."""
 
     constant_rate_factor: Annotated[int, Meta(ge=0, le=51)] = default(29)
     """How strongly the input pictures are compressed first, as a video CRF. Higher loses detail, but can help the motion. Range: 0 to 51. Default: 29."""

@@ -59,28 +59,28 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "21:9", "9:21"]
     """Proportions of the picture, width to height."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of the image to work from, an https link or a data URI."""
 
-    grid_position_x: int | None = default(None)
+    grid_position_x: int = default()
     """Horizontal position of the input inside the new frame, in pixels."""
 
-    grid_position_y: int | None = default(None)
+    grid_position_y: int = default()
     """Vertical position of the input inside the new frame, in pixels."""
 
-    prompt: Annotated[str, Meta(max_length=5000, min_length=1)] | None = default(None)
+    prompt: Annotated[str, Meta(max_length=5000, min_length=1)] = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. 1 to 5000 characters."""
 
-    x_end: int | None = default(None)
+    x_end: int = default()
     """Right edge of the input inside the new frame, in pixels."""
 
-    x_start: int | None = default(None)
+    x_start: int = default()
     """Left edge of the input inside the new frame, in pixels."""
 
-    y_end: int | None = default(None)
+    y_end: int = default()
     """Bottom edge of the input inside the new frame, in pixels."""
 
-    y_start: int | None = default(None)
+    y_start: int = default()
     """Top edge of the input inside the new frame, in pixels."""
 
 

@@ -53,10 +53,10 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=5000, min_length=3)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. 3 to 5000 characters."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of the image to work from, an https link or a data URI."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
     aspect_ratio: Literal["16:9", "9:16", "4:3", "3:4", "21:9", "9:21"] = default("16:9")

@@ -50,10 +50,10 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of the image to work from, an https link or a data URI."""
 
-    prompt: Annotated[str, Meta(max_length=5000, min_length=3)] | None = default(None)
+    prompt: Annotated[str, Meta(max_length=5000, min_length=3)] = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. 3 to 5000 characters."""
 
     mode: Literal[

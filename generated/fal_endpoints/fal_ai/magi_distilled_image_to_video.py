@@ -60,7 +60,7 @@ class Input(InputModel, kw_only=True):
     num_frames: Annotated[int, Meta(ge=96, le=192)] = default(96)
     """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Range: 96 to 192. Default: 96."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "720p"] = default("720p")

@@ -64,7 +64,7 @@ class Input(InputModel, kw_only=True):
     resize_height: Annotated[float, Meta(ge=0.0)] = default(0.0)
     """Height to scale the model to, in meters. 0 leaves the size. At least 0. Default: 0."""
 
-    origin_at: Literal["bottom", "center"] | None = default(None)
+    origin_at: Literal["bottom", "center"] = default()
     """Where the origin of the model lies."""
 
 

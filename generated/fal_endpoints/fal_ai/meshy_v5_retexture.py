@@ -52,10 +52,10 @@ class Input(InputModel, kw_only=True):
     model_url: FileInput
     """URL of the 3D model to work on."""
 
-    text_style_prompt: Annotated[str, Meta(max_length=600)] | None = default(None)
+    text_style_prompt: Annotated[str, Meta(max_length=600)] = default()
     """What the new texture should look like, in words. Up to 600 characters."""
 
-    image_style_url: FileInput | None = default(None)
+    image_style_url: FileInput = default()
     """URL of an image whose style to follow."""
 
     enable_original_uv: bool = default(True)

@@ -78,10 +78,10 @@ class Input(InputModel, kw_only=True):
     is_a_t_pose: bool = default(False)
     """Whether the figure should stand in a T pose or A pose, ready for rigging. Default: False."""
 
-    texture_prompt: Annotated[str, Meta(max_length=600)] | None = default(None)
+    texture_prompt: Annotated[str, Meta(max_length=600)] = default()
     """What the texture should look like, in words. Up to 600 characters."""
 
-    texture_image_url: FileInput | None = default(None)
+    texture_image_url: FileInput = default()
     """URL of an image whose look the texture should follow."""
 
     enable_safety_checker: bool = default(True)

@@ -66,7 +66,7 @@ class Input(InputModel, kw_only=True):
     art_style: Literal["realistic", "sculpture"] = default("realistic")
     """Look of the model: lifelike or sculpted. Default: "realistic"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     topology: Literal["quad", "triangle"] = default("triangle")
@@ -90,10 +90,10 @@ class Input(InputModel, kw_only=True):
     enable_prompt_expansion: bool = default(False)
     """Whether a language model rewrites the prompt with more detail first. Helps short prompts; turn it off to keep your exact words. Default: False."""
 
-    texture_prompt: Annotated[str, Meta(max_length=600)] | None = default(None)
+    texture_prompt: Annotated[str, Meta(max_length=600)] = default()
     """What the texture should look like, in words. Up to 600 characters."""
 
-    texture_image_url: FileInput | None = default(None)
+    texture_image_url: FileInput = default()
     """URL of an image whose look the texture should follow."""
 
     enable_safety_checker: bool = default(True)

@@ -56,7 +56,7 @@ class Input(InputModel, kw_only=True):
     prompt_optimizer: bool = default(True)
     """Whether the prompt is reworked by the model's own optimizer first. Turn it off to keep your exact words. Default: True."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

@@ -64,7 +64,7 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["512P", "768P"] = default("768P")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "768P"."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

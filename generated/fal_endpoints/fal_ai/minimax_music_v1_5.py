@@ -68,7 +68,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=600, min_length=10)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. 10 to 600 characters."""
 
-    audio_setting: AudioSetting | None = default(None)
+    audio_setting: AudioSetting = default()
     """Format of the audio file: sample rate, bit rate and so on."""
 
     lyrics_prompt: Annotated[str, Meta(max_length=3000, min_length=10)]

@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     lyrics_prompt: Annotated[str, Meta(max_length=3000, min_length=10)]
     """Words to sing. Line breaks and section marks such as `[verse]` and `[chorus]` structure the song. 10 to 3000 characters."""
 
-    audio_setting: AudioSetting | None = default(None)
+    audio_setting: AudioSetting = default()
     """Format of the audio file: sample rate, bit rate and so on."""
 
 

@@ -82,7 +82,7 @@ class PronunciationDict(InputModel, kw_only=True):
         tone_list: Words with the way to pronounce them, one `word/pronunciation` pair per entry.
     """
 
-    tone_list: list[str] | None = default(None)
+    tone_list: list[str] = default()
     """Words with the way to pronounce them, one `word/pronunciation` pair per entry."""
 
 
@@ -110,7 +110,7 @@ class VoiceSetting(InputModel, kw_only=True):
     pitch: Annotated[int, Meta(ge=-12, le=12)] = default(0)
     """How high the voice is, in semitones: 0 is unchanged, positive is higher. Range: -12 to 12. Default: 0."""
 
-    emotion: Literal["happy", "sad", "angry", "fearful", "disgusted", "surprised", "neutral"] | None = default(None)
+    emotion: Literal["happy", "sad", "angry", "fearful", "disgusted", "surprised", "neutral"] = default()
     """Emotion to express."""
 
     english_normalization: bool = default(False)
@@ -137,61 +137,58 @@ class Input(InputModel, kw_only=True):
     )
     """How the voice speaks: speed, volume, pitch and emotion. Default: {'english_normalization': False, 'pitch': 0, 'speed': 1, 'voice_id': 'Wise_Woma…."""
 
-    audio_setting: AudioSetting | None = default(None)
+    audio_setting: AudioSetting = default()
     """Format of the audio file: sample rate, bit rate and so on."""
 
-    language_boost: (
-        Literal[
-            "Persian",
-            "Filipino",
-            "Tamil",
-            "Chinese",
-            "Chinese,Yue",
-            "English",
-            "Arabic",
-            "Russian",
-            "Spanish",
-            "French",
-            "Portuguese",
-            "German",
-            "Turkish",
-            "Dutch",
-            "Ukrainian",
-            "Vietnamese",
-            "Indonesian",
-            "Japanese",
-            "Italian",
-            "Korean",
-            "Thai",
-            "Polish",
-            "Romanian",
-            "Greek",
-            "Czech",
-            "Finnish",
-            "Hindi",
-            "Bulgarian",
-            "Danish",
-            "Hebrew",
-            "Malay",
-            "Slovak",
-            "Swedish",
-            "Croatian",
-            "Hungarian",
-            "Norwegian",
-            "Slovenian",
-            "Catalan",
-            "Nynorsk",
-            "Afrikaans",
-            "auto",
-        ]
-        | None
-    ) = default(None)
+    language_boost: Literal[
+        "Persian",
+        "Filipino",
+        "Tamil",
+        "Chinese",
+        "Chinese,Yue",
+        "English",
+        "Arabic",
+        "Russian",
+        "Spanish",
+        "French",
+        "Portuguese",
+        "German",
+        "Turkish",
+        "Dutch",
+        "Ukrainian",
+        "Vietnamese",
+        "Indonesian",
+        "Japanese",
+        "Italian",
+        "Korean",
+        "Thai",
+        "Polish",
+        "Romanian",
+        "Greek",
+        "Czech",
+        "Finnish",
+        "Hindi",
+        "Bulgarian",
+        "Danish",
+        "Hebrew",
+        "Malay",
+        "Slovak",
+        "Swedish",
+        "Croatian",
+        "Hungarian",
+        "Norwegian",
+        "Slovenian",
+        "Catalan",
+        "Nynorsk",
+        "Afrikaans",
+        "auto",
+    ] = default()
     """Language or dialect to expect, for better pronunciation."""
 
     output_format: Literal["url", "hex"] = default("hex")
     """File format of the result. Default: "hex"."""
 
-    pronunciation_dict: PronunciationDict | None = default(None)
+    pronunciation_dict: PronunciationDict = default()
     """How to pronounce certain words."""
 
 

@@ -58,7 +58,7 @@ class Input(InputModel, kw_only=True):
     need_volume_normalization: bool = default(False)
     """Whether to even out the loudness of the recording. Default: False."""
 
-    accuracy: Annotated[float, Meta(ge=0.0, le=1.0)] | None = default(None)
+    accuracy: Annotated[float, Meta(ge=0.0, le=1.0)] = default()
     """How closely the given text must match the recording for it to be accepted. Range: 0 to 1."""
 
     text: Annotated[str, Meta(max_length=1000)] = default(

@@ -60,7 +60,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    seed: Annotated[int, Meta(ge=0, le=65535)] | None = default(None)
+    seed: Annotated[int, Meta(ge=0, le=65535)] = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Range: 0 to 65535."""
 
     num_steps: Annotated[int, Meta(ge=4, le=50)] = default(25)

@@ -26,10 +26,10 @@ class Input(InputModel, kw_only=True):
     length: Literal["short", "normal", "long"] = default("normal")
     """How long the caption should be. Default: "normal"."""
 
-    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = default(None)
+    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] = default()
     """How random the choices are. Lower is steadier and more predictable, higher is more varied. Range: 0 to 1."""
 
-    top_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = default(None)
+    top_p: Annotated[float, Meta(ge=0.0, le=1.0)] = default()
     """Pick only among the likeliest choices that together reach this probability. Lower is safer. Range: 0 to 1."""
 
 

@@ -30,10 +30,10 @@ class Input(InputModel, kw_only=True):
     reasoning: bool = default(True)
     """Whether the model thinks before it answers. Slower and more tokens, but better with hard questions. Default: True."""
 
-    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] | None = default(None)
+    temperature: Annotated[float, Meta(ge=0.0, le=1.0)] = default()
     """How random the choices are. Lower is steadier and more predictable, higher is more varied. Range: 0 to 1."""
 
-    top_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = default(None)
+    top_p: Annotated[float, Meta(ge=0.0, le=1.0)] = default()
     """Pick only among the likeliest choices that together reach this probability. Lower is safer. Range: 0 to 1."""
 
 

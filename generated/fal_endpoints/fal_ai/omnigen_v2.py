@@ -83,7 +83,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=20, le=50)] = default(50)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 20 to 50. Default: 50."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     text_guidance_scale: Annotated[float, Meta(ge=1.0, le=8.0)] = default(5.0)
@@ -92,7 +92,7 @@ class Input(InputModel, kw_only=True):
     image_guidance_scale: Annotated[float, Meta(ge=1.0, le=3.0)] = default(2.0)
     """How strictly to stick to the input image. Higher stays closer to it. Range: 1 to 3. Default: 2."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     cfg_range_start: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.0)

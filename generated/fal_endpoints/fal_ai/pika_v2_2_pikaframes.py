@@ -48,7 +48,7 @@ class KeyframeTransition(InputModel, kw_only=True):
     duration: Annotated[int, Meta(ge=1, le=25)] = default(5)
     """How long the transition takes, in seconds. Range: 1 to 25. Default: 5."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What should happen during the transition, in words."""
 
 
@@ -67,16 +67,16 @@ class Input(InputModel, kw_only=True):
     image_urls: list[FileInput]
     """URLs of the images to work from, each an https link or a data URI."""
 
-    transitions: list[KeyframeTransition] | None = default(None)
+    transitions: list[KeyframeTransition] = default()
     """How to get from each picture to the next: how long it takes, and what happens."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["720p", "1080p"] = default("720p")

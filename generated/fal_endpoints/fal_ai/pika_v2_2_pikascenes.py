@@ -59,7 +59,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("ugly, bad, terrible")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: "ugly, bad, terrible"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:5", "5:4", "3:2", "2:3"] = default("16:9")

@@ -59,7 +59,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] | None = default(None)
+    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] = default()
     """Style of the result."""
 
     resolution: Literal["360p", "540p", "720p", "1080p"] = default("720p")
@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     model: Literal["v3.5", "v4", "v4.5", "v5", "v5.5", "v5.6"] = default("v4.5")
     """Which model or version to use. Default: "v4.5"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

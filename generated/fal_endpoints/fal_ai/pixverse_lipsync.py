@@ -49,7 +49,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of the audio to work from, an https link or a data URI."""
 
     voice_id: Literal[
@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     ] = default("Auto")
     """Id of the voice: a ready-made one, or one you have cloned. Default: "Auto"."""
 
-    text: str | None = default(None)
+    text: str = default()
     """Text to speak, if no audio is given."""
 
 

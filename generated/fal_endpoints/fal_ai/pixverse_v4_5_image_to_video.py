@@ -62,40 +62,37 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] | None = default(None)
+    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] = default()
     """Style of the result."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    camera_movement: (
-        Literal[
-            "horizontal_left",
-            "horizontal_right",
-            "vertical_up",
-            "vertical_down",
-            "zoom_in",
-            "zoom_out",
-            "crane_up",
-            "quickly_zoom_in",
-            "quickly_zoom_out",
-            "smooth_zoom_in",
-            "camera_rotation",
-            "robo_arm",
-            "super_dolly_out",
-            "whip_pan",
-            "hitchcock",
-            "left_follow",
-            "right_follow",
-            "pan_left",
-            "pan_right",
-            "fix_bg",
-        ]
-        | None
-    ) = default(None)
+    camera_movement: Literal[
+        "horizontal_left",
+        "horizontal_right",
+        "vertical_up",
+        "vertical_down",
+        "zoom_in",
+        "zoom_out",
+        "crane_up",
+        "quickly_zoom_in",
+        "quickly_zoom_out",
+        "smooth_zoom_in",
+        "camera_rotation",
+        "robo_arm",
+        "super_dolly_out",
+        "whip_pan",
+        "hitchcock",
+        "left_follow",
+        "right_follow",
+        "pan_left",
+        "pan_right",
+        "fix_bg",
+    ] = default()
     """Camera move to make."""
 
 

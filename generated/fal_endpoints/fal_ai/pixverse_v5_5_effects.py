@@ -160,7 +160,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    thinking_type: Literal["enabled", "disabled", "auto"] | None = default(None)
+    thinking_type: Literal["enabled", "disabled", "auto"] = default()
     """Whether the model thinks the prompt through and improves it before generating."""
 
 

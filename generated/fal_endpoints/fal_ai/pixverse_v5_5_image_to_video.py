@@ -64,10 +64,10 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] | None = default(None)
+    style: Literal["anime", "3d_animation", "clay", "comic", "cyberpunk"] = default()
     """Style of the result."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     generate_audio_switch: bool = default(False)
@@ -76,7 +76,7 @@ class Input(InputModel, kw_only=True):
     generate_multi_clip_switch: bool = default(False)
     """Whether the video may cut between several shots, instead of one. Default: False."""
 
-    thinking_type: Literal["enabled", "disabled", "auto"] | None = default(None)
+    thinking_type: Literal["enabled", "disabled", "auto"] = default()
     """Whether the model thinks the prompt through and improves it before generating."""
 
     image_url: FileInput

@@ -87,7 +87,7 @@ class Input(InputModel, kw_only=True):
     num_images: Annotated[int, Meta(ge=1, le=2)] = default(1)
     """How many images to make in one call. Each one usually adds to the price. Range: 1 to 2. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(3.5)

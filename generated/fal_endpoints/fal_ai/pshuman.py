@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=10.0)] = default(4.0)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 1 to 10. Default: 4."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -45,7 +45,7 @@ class Input(InputModel, kw_only=True):
     audio_url: FileInput
     """URL of a recording of the voice to clone."""
 
-    reference_text: str | None = default(None)
+    reference_text: str = default()
     """What is said in the reference recording. Helps to copy the voice."""
 
 

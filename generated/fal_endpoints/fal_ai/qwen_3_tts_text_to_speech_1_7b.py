@@ -77,12 +77,10 @@ class Input(InputModel, kw_only=True):
     text: str
     """Text to speak."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """How to say the text, in words, such as cheerful or slow."""
 
-    voice: Literal["Vivian", "Serena", "Uncle_Fu", "Dylan", "Eric", "Ryan", "Aiden", "Ono_Anna", "Sohee"] | None = (
-        default(None)
-    )
+    voice: Literal["Vivian", "Serena", "Uncle_Fu", "Dylan", "Eric", "Ryan", "Aiden", "Ono_Anna", "Sohee"] = default()
     """Voice that speaks."""
 
     language: Literal[
@@ -100,10 +98,10 @@ class Input(InputModel, kw_only=True):
     ] = default("Auto")
     """Language of the text or speech. Default: "Auto"."""
 
-    speaker_voice_embedding_file_url: FileInput | None = default(None)
+    speaker_voice_embedding_file_url: FileInput = default()
     """URL of a speaker embedding made by voice cloning, to speak in that voice."""
 
-    reference_text: str | None = default(None)
+    reference_text: str = default()
     """What is said in the reference recording. Helps to copy the voice."""
 
     top_k: Annotated[int, Meta(ge=0)] = default(50)

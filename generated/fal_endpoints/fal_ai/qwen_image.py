@@ -93,7 +93,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=2, le=250)] = default(30)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 2 to 250. Default: 30."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(2.5)

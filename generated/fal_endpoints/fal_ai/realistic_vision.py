@@ -105,13 +105,13 @@ class Input(InputModel, kw_only=True):
         request_id: Label of the request, so that its answer can be matched to it. Default: "".
     """
 
-    model_name: str | None = default(None)
+    model_name: str = default()
     """Model to use: a listed name, or a repository on Hugging Face as `owner/name`."""
 
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     image_size: (
@@ -137,7 +137,7 @@ class Input(InputModel, kw_only=True):
     num_images: Annotated[int, Meta(ge=1, le=8)] = default(1)
     """How many images to make in one call. Each one usually adds to the price. Range: 1 to 8. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -194,7 +194,7 @@ class Input(InputModel, kw_only=True):
     colors: list[RGBColor] = default([])
     """Colors to prefer in the picture. Default: []."""
 
-    style_id: str | None = default(None)
+    style_id: str = default()
     """Id of a custom style, as returned when it was created."""
 
     enable_safety_checker: bool = default(False)

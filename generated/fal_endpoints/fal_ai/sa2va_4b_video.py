@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    num_frames_to_sample: Annotated[int, Meta(ge=1, le=100)] | None = default(None)
+    num_frames_to_sample: Annotated[int, Meta(ge=1, le=100)] = default()
     """How many frames of the video to look at. More is more thorough, but slower. Range: 1 to 100."""
 
 

@@ -45,7 +45,7 @@ class Input(InputModel, kw_only=True):
         driven_audio_url: URL of the speech that drives the lips.
         pose_style: Number of a ready-made style of head movement. Range: 0 to 45. Default: 0.
         face_model_resolution: Side length in pixels at which the face is worked on. Larger is sharper, but slower. Default: "256".
-        expression_scale: How lively the face is. Higher exaggerates. Range: 0 to 3. Default: 1.
+        expression_scale: How lively the face is. Higher exaggerates. Range: 0 to 3. A multiple of 0.1. Default: 1.
         face_enhancer: Model that sharpens the face afterwards.
         still_mode: Whether to keep the head nearly still. Default: False.
         preprocess: How the portrait is fitted: cropped to the face, scaled, or used whole. Default: "crop".
@@ -63,10 +63,10 @@ class Input(InputModel, kw_only=True):
     face_model_resolution: Literal["256", "512"] = default("256")
     """Side length in pixels at which the face is worked on. Larger is sharper, but slower. Default: "256"."""
 
-    expression_scale: Annotated[float, Meta(ge=0.0, le=3.0)] = default(1.0)
-    """How lively the face is. Higher exaggerates. Range: 0 to 3. Default: 1."""
+    expression_scale: Annotated[float, Meta(ge=0.0, le=3.0, extra_json_schema={"multipleOf": 0.1})] = default(1.0)
+    """How lively the face is. Higher exaggerates. Range: 0 to 3. A multiple of 0.1. Default: 1."""
 
-    face_enhancer: Literal["gfpgan"] | None = default(None)
+    face_enhancer: Literal["gfpgan"] = default()
     """Model that sharpens the face afterwards."""
 
     still_mode: bool = default(False)

@@ -116,7 +116,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    mask_url: FileInput | None = default(None)
+    mask_url: FileInput = default()
     """URL of a mask that marks the object to follow."""
 
     prompts: list[PointPrompt] = default([])

@@ -51,13 +51,13 @@ class Input(InputModel, kw_only=True):
     body_mesh_url: FileInput
     """URL of the 3D model of the body."""
 
-    body_mask_url: FileInput | None = default(None)
+    body_mask_url: FileInput = default()
     """URL of the mask that marks the person in the picture."""
 
-    object_mesh_url: FileInput | None = default(None)
+    object_mesh_url: FileInput = default()
     """URL of the 3D model of the object."""
 
-    focal_length: float | None = default(None)
+    focal_length: float = default()
     """Focal length of the camera, in pixels."""
 
 

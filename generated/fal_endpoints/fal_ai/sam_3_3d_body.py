@@ -47,7 +47,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    mask_url: FileInput | None = default(None)
+    mask_url: FileInput = default()
     """URL of the mask image: white marks the part to work on, black stays."""
 
     export_meshes: bool = default(True)

@@ -20,19 +20,19 @@ class BoxPromptBase(InputModel, kw_only=True):
         object_id: Which object this is about. The same number on several prompts makes them one object.
     """
 
-    x_min: int | None = default(None)
+    x_min: int = default()
     """Left edge of the box in pixels."""
 
-    y_min: int | None = default(None)
+    y_min: int = default()
     """Top edge of the box in pixels."""
 
-    x_max: int | None = default(None)
+    x_max: int = default()
     """Right edge of the box in pixels."""
 
-    y_max: int | None = default(None)
+    y_max: int = default()
     """Bottom edge of the box in pixels."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
 
@@ -73,16 +73,16 @@ class PointPromptBase(InputModel, kw_only=True):
         object_id: Which object this is about. The same number on several prompts makes them one object.
     """
 
-    x: int | None = default(None)
+    x: int = default()
     """Horizontal position of the point in pixels, from the left edge."""
 
-    y: int | None = default(None)
+    y: int = default()
     """Vertical position of the point in pixels, from the top edge."""
 
-    label: Literal[0, 1] | None = default(None)
+    label: Literal[0, 1] = default()
     """Whether the point belongs to the object (1), or to the background (0)."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
 
@@ -103,7 +103,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    mask_urls: list[FileInput] | None = default(None)
+    mask_urls: list[FileInput] = default()
     """URLs of mask images, one per object: white marks the object."""
 
     prompt: str = default("car")
@@ -115,10 +115,10 @@ class Input(InputModel, kw_only=True):
     box_prompts: list[BoxPromptBase] = default([])
     """Boxes around the objects to find. Default: []."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
-    pointmap_url: FileInput | None = default(None)
+    pointmap_url: FileInput = default()
     """URL of a point map of the scene: the 3D position of every pixel."""
 
     export_textured_glb: bool = default(False)

@@ -21,19 +21,19 @@ class BoxPromptBase(InputModel, kw_only=True):
         object_id: Which object this is about. The same number on several prompts makes them one object.
     """
 
-    x_min: int | None = default(None)
+    x_min: int = default()
     """Left edge of the box in pixels."""
 
-    y_min: int | None = default(None)
+    y_min: int = default()
     """Top edge of the box in pixels."""
 
-    x_max: int | None = default(None)
+    x_max: int = default()
     """Right edge of the box in pixels."""
 
-    y_max: int | None = default(None)
+    y_max: int = default()
     """Bottom edge of the box in pixels."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
 
@@ -89,16 +89,16 @@ class PointPromptBase(InputModel, kw_only=True):
         object_id: Which object this is about. The same number on several prompts makes them one object.
     """
 
-    x: int | None = default(None)
+    x: int = default()
     """Horizontal position of the point in pixels, from the left edge."""
 
-    y: int | None = default(None)
+    y: int = default()
     """Vertical position of the point in pixels, from the top edge."""
 
-    label: Literal[0, 1] | None = default(None)
+    label: Literal[0, 1] = default()
     """Whether the point belongs to the object (1), or to the background (0)."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
 
@@ -121,7 +121,7 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("")
     """What to find, in a few words. Default: ""."""
 
-    text_prompt: str | None = default(None)
+    text_prompt: str = default()
     """What to find, in a few words."""
 
     point_prompts: list[PointPromptBase] = default([])

@@ -22,22 +22,22 @@ class BoxPrompt(InputModel, kw_only=True):
         frame_index: Frame of the video this is about, counted from 0.
     """
 
-    x_min: int | None = default(None)
+    x_min: int = default()
     """Left edge of the box in pixels."""
 
-    y_min: int | None = default(None)
+    y_min: int = default()
     """Top edge of the box in pixels."""
 
-    x_max: int | None = default(None)
+    x_max: int = default()
     """Right edge of the box in pixels."""
 
-    y_max: int | None = default(None)
+    y_max: int = default()
     """Bottom edge of the box in pixels."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
-    frame_index: int | None = default(None)
+    frame_index: int = default()
     """Frame of the video this is about, counted from 0."""
 
 
@@ -94,19 +94,19 @@ class PointPrompt(InputModel, kw_only=True):
         frame_index: Frame of the video this is about, counted from 0.
     """
 
-    x: int | None = default(None)
+    x: int = default()
     """Horizontal position of the point in pixels, from the left edge."""
 
-    y: int | None = default(None)
+    y: int = default()
     """Vertical position of the point in pixels, from the top edge."""
 
-    label: Literal[0, 1] | None = default(None)
+    label: Literal[0, 1] = default()
     """Whether the point belongs to the object (1), or to the background (0)."""
 
-    object_id: int | None = default(None)
+    object_id: int = default()
     """Which object this is about. The same number on several prompts makes them one object."""
 
-    frame_index: int | None = default(None)
+    frame_index: int = default()
     """Frame of the video this is about, counted from 0."""
 
 
@@ -128,7 +128,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    mask_url: FileInput | None = default(None)
+    mask_url: FileInput = default()
     """URL of the mask image: white marks the part to work on, black stays."""
 
     prompt: str = default("")

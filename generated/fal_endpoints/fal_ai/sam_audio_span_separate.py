@@ -72,7 +72,7 @@ class Input(InputModel, kw_only=True):
     audio_url: FileInput
     """URL of the audio to work from, an https link or a data URI."""
 
-    prompt: str | None = default(None)
+    prompt: str = default()
     """The sound to separate out, in words."""
 
     spans: list[AudioTimeSpan]

@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    mask_video_url: FileInput | None = default(None)
+    mask_video_url: FileInput = default()
     """URL of the mask video: white marks the part to work on, black stays."""
 
     prompt: str = default("")

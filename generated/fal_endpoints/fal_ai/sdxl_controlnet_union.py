@@ -135,7 +135,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=70)] = default(35)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 70. Default: 35."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(7.5)
@@ -168,37 +168,37 @@ class Input(InputModel, kw_only=True):
     request_id: str = default("")
     """Label of the request, so that its answer can be matched to it. Default: ""."""
 
-    openpose_image_url: FileInput | None = default(None)
+    openpose_image_url: FileInput = default()
     """URL of an image whose body poses steer the layout."""
 
     openpose_preprocess: bool = default(True)
     """Whether to compute the pose from the openpose image; turn it off if it is a pose already. Default: True."""
 
-    depth_image_url: FileInput | None = default(None)
+    depth_image_url: FileInput = default()
     """URL of an image whose depth steers the layout."""
 
     depth_preprocess: bool = default(True)
     """Whether to compute the depth map from the depth image; turn it off if it is one already. Default: True."""
 
-    teed_image_url: FileInput | None = default(None)
+    teed_image_url: FileInput = default()
     """URL of an image whose soft edges (TEED) steer the layout."""
 
     teed_preprocess: bool = default(True)
     """Whether to compute the soft edges from the TEED image; turn it off if it shows edges already. Default: True."""
 
-    canny_image_url: FileInput | None = default(None)
+    canny_image_url: FileInput = default()
     """URL of an image whose sharp edges (Canny) steer the layout."""
 
     canny_preprocess: bool = default(True)
     """Whether to compute the edges from the canny image; turn it off if it shows edges already. Default: True."""
 
-    normal_image_url: FileInput | None = default(None)
+    normal_image_url: FileInput = default()
     """URL of an image whose surface directions (normals) steer the layout."""
 
     normal_preprocess: bool = default(True)
     """Whether to compute the surface normals from the normal image; turn it off if it shows them already. Default: True."""
 
-    segmentation_image_url: FileInput | None = default(None)
+    segmentation_image_url: FileInput = default()
     """URL of an image whose regions steer the layout."""
 
     segmentation_preprocess: bool = default(True)

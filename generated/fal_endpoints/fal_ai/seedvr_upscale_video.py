@@ -42,7 +42,7 @@ class Input(InputModel, kw_only=True):
         upscale_factor: How many times larger to make each side. 2 doubles width and height. Range: 1 to 10. Default: 2.
         target_resolution: Resolution to bring the result to. Higher is sharper, but slower and usually more expensive. Default: "1080p".
         seed: Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation.
-        noise_scale: How much noise is added before upscaling. More lets the model invent more detail. Range: 0 to 1. Default: 0.1.
+        noise_scale: How much noise is added before upscaling. More lets the model invent more detail. Range: 0 to 1. A multiple of 0.001. Default: 0.1.
         output_format: File format of the result. Default: "X264 (.mp4)".
         output_quality: Encoding quality of the video file. Higher looks better and makes a larger file. Default: "high".
         output_write_mode: How the video file is written: faster, or slower for a smaller file. Default: "balanced".
@@ -64,8 +64,8 @@ class Input(InputModel, kw_only=True):
     seed: int | None = default(None)
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
-    noise_scale: Annotated[float, Meta(ge=0.0, le=1.0)] = default(0.1)
-    """How much noise is added before upscaling. More lets the model invent more detail. Range: 0 to 1. Default: 0.1."""
+    noise_scale: Annotated[float, Meta(ge=0.0, le=1.0, extra_json_schema={"multipleOf": 0.001})] = default(0.1)
+    """How much noise is added before upscaling. More lets the model invent more detail. Range: 0 to 1. A multiple of 0.001. Default: 0.1."""
 
     output_format: Literal["X264 (.mp4)", "VP9 (.webm)", "PRORES4444 (.mov)", "GIF (.gif)"] = default("X264 (.mp4)")
     """File format of the result. Default: "X264 (.mp4)"."""

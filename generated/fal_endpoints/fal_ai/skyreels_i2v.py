@@ -56,7 +56,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = default(6.0)
@@ -65,7 +65,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(30)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 30."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     aspect_ratio: Literal["16:9", "9:16"] = default("16:9")

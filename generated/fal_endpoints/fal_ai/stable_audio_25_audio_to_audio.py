@@ -63,7 +63,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=4, le=8)] = default(8)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 4 to 8. Default: 8."""
 
-    total_seconds: Annotated[int, Meta(ge=1, le=190)] | None = default(None)
+    total_seconds: Annotated[int, Meta(ge=1, le=190)] = default()
     """Length of the audio in seconds. Range: 1 to 190."""
 
     guidance_scale: Annotated[int, Meta(ge=1, le=25)] = default(1)
@@ -72,7 +72,7 @@ class Input(InputModel, kw_only=True):
     sync_mode: bool = default(False)
     """Whether the media come back inside the answer as data URIs, instead of links. They are then not kept in the request history. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

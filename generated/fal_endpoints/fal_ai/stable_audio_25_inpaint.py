@@ -76,7 +76,7 @@ class Input(InputModel, kw_only=True):
     sync_mode: bool = default(False)
     """Whether the media come back inside the answer as data URIs, instead of links. They are then not kept in the request history. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

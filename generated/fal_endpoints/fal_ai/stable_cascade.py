@@ -88,7 +88,7 @@ class Input(InputModel, kw_only=True):
     ) = default("square_hd")
     """Size of the image: a named preset, or your own `width` and `height`. Default: "square_hd"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

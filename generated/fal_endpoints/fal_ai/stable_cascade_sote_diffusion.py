@@ -88,7 +88,7 @@ class Input(InputModel, kw_only=True):
     ) = default(ImageSize(width=1024, height=1536))
     """Size of the image: a named preset, or your own `width` and `height`. Default: {'height': 1536, 'width': 1024}."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -56,25 +56,25 @@ class IPAdapter(InputModel, kw_only=True):
     path: str
     """Where the IP-Adapter weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    subfolder: str | None = default(None)
+    subfolder: str = default()
     """Folder inside the repository that holds the weights."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     image_encoder_path: str
     """Where the image encoder of the IP-Adapter is: a URL or a repository on Hugging Face."""
 
-    image_encoder_subfolder: str | None = default(None)
+    image_encoder_subfolder: str = default()
     """Folder inside the repository that holds the image encoder."""
 
-    image_encoder_weight_name: str | None = default(None)
+    image_encoder_weight_name: str = default()
     """Name of the image encoder's weights file."""
 
     image_url: FileInput
     """URL of the image that acts like part of the prompt."""
 
-    mask_image_url: FileInput | None = default(None)
+    mask_image_url: FileInput = default()
     """URL of a mask for where the image counts: white counts, black does not."""
 
     mask_threshold: Annotated[float, Meta(ge=0.01, le=0.99)] = default(0.5)
@@ -165,7 +165,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=1, le=50)] = default(28)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 1 to 50. Default: 28."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(3.5)
@@ -183,20 +183,18 @@ class Input(InputModel, kw_only=True):
     output_format: Literal["jpeg", "png"] = default("jpeg")
     """File format of the result. Default: "jpeg"."""
 
-    controlnet: ControlNet | None = default(None)
+    controlnet: ControlNet = default()
     """ControlNet that steers the layout by a control image, such as edges, depth or a pose."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     loras: list[LoraWeight] = default([])
     """LoRAs to apply on top of the model, each with its own strength. Several are combined. Default: []."""
 
-    ip_adapter: IPAdapter | None = default(None)
+    ip_adapter: IPAdapter = default()
     """IP-Adapter, which lets an image act like part of the prompt."""
 
 

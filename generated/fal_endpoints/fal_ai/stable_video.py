@@ -51,7 +51,7 @@ class Input(InputModel, kw_only=True):
     image_url: Annotated[FileInput, Meta(min_length=1)]
     """URL of the image to work from, an https link or a data URI. At least 1 character."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     motion_bucket_id: Annotated[int, Meta(ge=1, le=255)] = default(127)

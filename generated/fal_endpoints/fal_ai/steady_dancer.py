@@ -71,13 +71,13 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("A person dancing with smooth and natural movements.")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: "A person dancing with smooth and natural movements."."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
-    frames_per_second: Annotated[int, Meta(ge=5, le=24)] | None = default(None)
+    frames_per_second: Annotated[int, Meta(ge=5, le=24)] = default()
     """Frames per second of the video. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 5 to 24."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "576p", "720p"] = default("576p")
@@ -110,7 +110,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["auto", "16:9", "9:16", "1:1"] = default("auto")
     """Proportions of the picture, width to height. Default: "auto"."""
 
-    num_frames: Annotated[int, Meta(ge=5, le=241)] | None = default(None)
+    num_frames: Annotated[int, Meta(ge=5, le=241)] = default()
     """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Range: 5 to 241."""
 
     preserve_audio: bool = default(True)

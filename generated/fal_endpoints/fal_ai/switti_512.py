@@ -92,7 +92,7 @@ class Input(InputModel, kw_only=True):
     last_scale_temp: Annotated[float, Meta(ge=0.1, le=10.0)] = default(0.1)
     """Sampling temperature at the last, finest scale. Higher adds texture, lower is cleaner. Range: 0.1 to 10. Default: 0.1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     guidance_scale: Annotated[float, Meta(ge=0.0, le=20.0)] = default(6.0)

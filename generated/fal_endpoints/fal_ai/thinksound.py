@@ -54,7 +54,7 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: ""."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=2, le=100)] = default(24)

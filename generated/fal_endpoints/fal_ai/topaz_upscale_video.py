@@ -53,7 +53,7 @@ class Input(InputModel, kw_only=True):
     upscale_factor: Annotated[float, Meta(ge=1.0, le=4.0)] = default(2.0)
     """How many times larger to make each side. 2 doubles width and height. Range: 1 to 4. Default: 2."""
 
-    target_fps: Annotated[int, Meta(ge=16, le=60)] | None = default(None)
+    target_fps: Annotated[int, Meta(ge=16, le=60)] = default()
     """Frames per second to bring the video to. Range: 16 to 60."""
 
     H264_output: bool = default(False)

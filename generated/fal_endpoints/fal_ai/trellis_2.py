@@ -63,7 +63,7 @@ class Input(InputModel, kw_only=True):
         image_url: URL of the image to work from, an https link or a data URI.
     """
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal[512, 1024, 1536] = default(1024)

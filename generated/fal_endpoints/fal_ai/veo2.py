@@ -58,13 +58,13 @@ class Input(InputModel, kw_only=True):
     duration: Literal["5s", "6s", "7s", "8s"] = default("5s")
     """Length of the result in seconds. Longer takes more time and usually costs more. Default: "5s"."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     enhance_prompt: bool = default(True)
     """Whether the prompt is enriched with more detail before use. Turn it off to keep your exact words. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -60,7 +60,7 @@ class Input(InputModel, kw_only=True):
     duration: Literal["4s", "6s", "8s"] = default("8s")
     """Length of the result in seconds. Longer takes more time and usually costs more. Default: "8s"."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     resolution: Literal["720p", "1080p", "4k"] = default("720p")
@@ -69,7 +69,7 @@ class Input(InputModel, kw_only=True):
     generate_audio: bool = default(True)
     """Whether to make sound to go with the video. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     auto_fix: bool = default(True)

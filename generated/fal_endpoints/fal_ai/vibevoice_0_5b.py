@@ -53,7 +53,7 @@ class Input(InputModel, kw_only=True):
     speaker: Literal["Frank", "Wayne", "Carter", "Emma", "Grace", "Mike"]
     """Voice that speaks."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     cfg_scale: Annotated[float, Meta(ge=1.0, le=2.0)] = default(1.3)

@@ -84,7 +84,7 @@ class VibeVoiceSpeaker(InputModel, kw_only=True):
     ] = default("Alice [EN]")
     """Which ready-made voice to use. Default: "Alice [EN]"."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of a recording of the voice to copy, instead of a ready-made one."""
 
 
@@ -104,7 +104,7 @@ class Input(InputModel, kw_only=True):
     speakers: list[VibeVoiceSpeaker]
     """The voices that take part, in the order the script numbers them."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     cfg_scale: Annotated[float, Meta(ge=1.0, le=2.0)] = default(1.3)

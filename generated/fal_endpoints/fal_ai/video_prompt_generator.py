@@ -141,7 +141,7 @@ class Input(InputModel, kw_only=True):
     custom_elements: str = default("")
     """Anything else the generated prompt should mention. Default: ""."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of an image to take ideas from."""
 
     model: Literal[

@@ -54,7 +54,7 @@ class Input(InputModel, kw_only=True):
     style: Literal["general", "anime"] = default("general")
     """Style of the result. Default: "general"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")

@@ -55,13 +55,13 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=2000)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2000 characters."""
 
-    reference_image_urls: list[FileInput] | None = default(None)
+    reference_image_urls: list[FileInput] = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
-    reference_video_urls: list[FileInput] | None = default(None)
+    reference_video_urls: list[FileInput] = default()
     """URLs of reference videos whose subjects or motion should carry over."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     duration: Annotated[int, Meta(ge=1, le=8)] = default(4)

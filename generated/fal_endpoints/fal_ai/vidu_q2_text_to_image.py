@@ -60,7 +60,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")
     """Proportions of the picture, width to height. Default: "16:9"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -53,7 +53,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=3000)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 3000 characters."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     duration: Literal[2, 3, 4, 5, 6, 7, 8] = default(4)

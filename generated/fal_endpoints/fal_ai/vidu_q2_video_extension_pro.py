@@ -51,10 +51,10 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    prompt: Annotated[str, Meta(max_length=3000)] | None = default(None)
+    prompt: Annotated[str, Meta(max_length=3000)] = default()
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 3000 characters."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     duration: Literal[2, 3, 4, 5, 6, 7] = default(4)

@@ -57,7 +57,7 @@ class Input(InputModel, kw_only=True):
     end_image_url: FileInput
     """URL of the picture the video should end with."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     movement_amplitude: Literal["auto", "small", "medium", "large"] = default("auto")

@@ -234,7 +234,7 @@ class Input(InputModel, kw_only=True):
     input_image_urls: list[FileInput]
     """URLs of the images to work from, each an https link or a data URI."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16"] = default("16:9")

@@ -48,7 +48,7 @@ class Input(InputModel, kw_only=True):
         use_face_cropping: Whether to crop the images to the face. Default: False.
         use_masks: Whether to use masks, so that training looks less at the background. Default: True.
         steps: How many training steps to run. More learns better up to a point, takes longer and costs more. Range: 10 to 6000. Default: 1000.
-        learning_rate: How big the learning steps are. Higher learns faster, but may overshoot; lower needs more steps. Range: 1e-06 to 0.1. Default: 0.0007.
+        learning_rate: How big the learning steps are. Higher learns faster, but may overshoot; lower needs more steps. Range: 1e-06 to 0.1. A multiple of 1e-06. Default: 0.0007.
         is_style: Whether to train a style rather than a subject. Default: False.
     """
 
@@ -73,8 +73,8 @@ class Input(InputModel, kw_only=True):
     steps: Annotated[int, Meta(ge=10, le=6000)] = default(1000)
     """How many training steps to run. More learns better up to a point, takes longer and costs more. Range: 10 to 6000. Default: 1000."""
 
-    learning_rate: Annotated[float, Meta(ge=1e-06, le=0.1)] = default(0.0007)
-    """How big the learning steps are. Higher learns faster, but may overshoot; lower needs more steps. Range: 1e-06 to 0.1. Default: 0.0007."""
+    learning_rate: Annotated[float, Meta(ge=1e-06, le=0.1, extra_json_schema={"multipleOf": 1e-06})] = default(0.0007)
+    """How big the learning steps are. Higher learns faster, but may overshoot; lower needs more steps. Range: 1e-06 to 0.1. A multiple of 1e-06. Default: 0.0007."""
 
     is_style: bool = default(False)
     """Whether to train a style rather than a subject. Default: False."""

@@ -73,7 +73,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     match_input_num_frames: bool = default(False)
@@ -112,7 +112,7 @@ class Input(InputModel, kw_only=True):
     video_url: FileInput
     """URL of the video to work from, an https link or a data URI."""
 
-    ref_image_urls: list[FileInput] | None = default(None)
+    ref_image_urls: list[FileInput] = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
     first_frame_url: FileInput | None = default(None)

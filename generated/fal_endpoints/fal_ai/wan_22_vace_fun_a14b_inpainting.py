@@ -75,7 +75,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     match_input_num_frames: bool = default(False)
@@ -120,7 +120,7 @@ class Input(InputModel, kw_only=True):
     mask_image_url: FileInput | None = default(None)
     """URL of the mask image: white marks the part to work on, black stays."""
 
-    ref_image_urls: list[FileInput] | None = default(None)
+    ref_image_urls: list[FileInput] = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
     first_frame_url: FileInput | None = default(None)

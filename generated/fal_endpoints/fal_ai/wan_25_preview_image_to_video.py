@@ -31,7 +31,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of the audio to work from, an https link or a data URI."""
 
     resolution: Literal["480p", "720p", "1080p"] = default("1080p")
@@ -40,13 +40,13 @@ class Input(InputModel, kw_only=True):
     duration: Literal["5", "10"] = default("5")
     """Length of the result in seconds. Longer takes more time and usually costs more. Default: "5"."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     enable_prompt_expansion: bool = default(True)
     """Whether a language model rewrites the prompt with more detail first. Helps short prompts; turn it off to keep your exact words. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -76,7 +76,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. At least 1 character."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_images: Annotated[int, Meta(ge=1, le=4)] = default(1)
@@ -90,7 +90,7 @@ class Input(InputModel, kw_only=True):
     enable_prompt_expansion: bool = default(True)
     """Whether a language model rewrites the prompt with more detail first. Helps short prompts; turn it off to keep your exact words. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

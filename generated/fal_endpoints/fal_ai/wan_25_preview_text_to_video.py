@@ -28,7 +28,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. At least 1 character."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of the audio to work from, an https link or a data URI."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")
@@ -40,13 +40,13 @@ class Input(InputModel, kw_only=True):
     duration: Literal["5", "10"] = default("5")
     """Length of the result in seconds. Longer takes more time and usually costs more. Default: "5"."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     enable_prompt_expansion: bool = default(True)
     """Whether a language model rewrites the prompt with more detail first. Helps short prompts; turn it off to keep your exact words. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

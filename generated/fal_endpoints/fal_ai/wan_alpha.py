@@ -47,7 +47,7 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=2, le=16)] = default(8)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 2 to 16. Default: 8."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     sampler: Literal["unipc", "dpm++", "euler"] = default("euler")

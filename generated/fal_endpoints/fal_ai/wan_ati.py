@@ -68,7 +68,7 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["480p", "580p", "720p"] = default("480p")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "480p"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -112,7 +112,7 @@ class Input(InputModel, kw_only=True):
     frames_per_second: Annotated[int, Meta(ge=5, le=24)] = default(16)
     """Frames per second of the video. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 5 to 24. Default: 16."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = default("16:9")

@@ -72,7 +72,7 @@ class Input(InputModel, kw_only=True):
     shift: Annotated[float, Meta(ge=1.0, le=10.0)] = default(5.0)
     """How far the noise schedule leans to the early steps. Higher favors overall shape and motion, lower favors fine detail. Range: 1 to 10. Default: 5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     match_input_num_frames: bool = default(True)
@@ -96,7 +96,7 @@ class Input(InputModel, kw_only=True):
     preprocess_type: Literal["depth", "pose"] = default("depth")
     """What to compute from the control video: its depth, or the poses. Default: "depth"."""
 
-    reference_image_url: FileInput | None = default(None)
+    reference_image_url: FileInput = default()
     """URL of a reference image whose subject or look should carry over to the result."""
 
 

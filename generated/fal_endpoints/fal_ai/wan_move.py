@@ -38,10 +38,10 @@ class Input(InputModel, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, lt=10.0)] = default(3.5)
     """How strictly to follow the prompt. Higher is more literal, lower is freer; very high values hurt quality. Range: 1, below 10. Default: 3.5."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

@@ -49,7 +49,7 @@ class LoraWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -78,7 +78,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_frames: Annotated[int, Meta(ge=81, le=100)] = default(81)
@@ -87,7 +87,7 @@ class Input(InputModel, kw_only=True):
     frames_per_second: Annotated[int, Meta(ge=5, le=24)] = default(16)
     """Frames per second of the video. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 5 to 24. Default: 16."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("480p")

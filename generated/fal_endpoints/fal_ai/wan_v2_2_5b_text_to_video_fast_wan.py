@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     frames_per_second: Annotated[int, Meta(ge=4, le=60)] = default(24)
     """Frames per second of the video. Higher looks smoother; at a fixed number of frames it also makes the video shorter. Range: 4 to 60. Default: 24."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("720p")

@@ -50,7 +50,7 @@ class LoRAWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -105,7 +105,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("720p")
@@ -159,7 +159,7 @@ class Input(InputModel, kw_only=True):
     reverse_video: bool = default(False)
     """Whether to run the video backwards. Default: False."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

@@ -60,7 +60,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("720p")
@@ -87,7 +87,7 @@ class Input(InputModel, kw_only=True):
     video_write_mode: Literal["fast", "balanced", "small"] = default("balanced")
     """How the video file is written: faster, or slower for a smaller file. Default: "balanced"."""
 
-    end_image_url: FileInput | None = default(None)
+    end_image_url: FileInput = default()
     """URL of the picture the video should end with."""
 
 

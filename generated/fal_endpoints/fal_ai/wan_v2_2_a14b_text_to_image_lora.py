@@ -65,7 +65,7 @@ class LoRAWeight(InputModel, kw_only=True):
     path: str
     """Where the LoRA weights are: a URL, or a repository on Hugging Face as `owner/name`."""
 
-    weight_name: str | None = default(None)
+    weight_name: str = default()
     """Name of the weights file, needed when the repository holds several."""
 
     scale: Annotated[float, Meta(ge=0.0, le=4.0)] = default(1.0)
@@ -102,7 +102,7 @@ class Input(InputModel, kw_only=True):
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     num_inference_steps: Annotated[int, Meta(ge=2, le=40)] = default(27)

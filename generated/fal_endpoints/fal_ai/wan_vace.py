@@ -63,7 +63,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     num_frames: Annotated[int, Meta(ge=81, le=240)] = default(81)
@@ -78,7 +78,7 @@ class Input(InputModel, kw_only=True):
     shift: Annotated[float, Meta(ge=1.0, le=10.0)] = default(5.0)
     """How far the noise schedule leans to the early steps. Higher favors overall shape and motion, lower favors fine detail. Range: 1 to 10. Default: 5."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["480p", "580p", "720p"] = default("720p")
@@ -90,16 +90,16 @@ class Input(InputModel, kw_only=True):
     num_inference_steps: Annotated[int, Meta(ge=2, le=40)] = default(30)
     """How many denoising steps to run. More steps can add quality, but take longer. Range: 2 to 40. Default: 30."""
 
-    video_url: FileInput | None = default(None)
+    video_url: FileInput = default()
     """URL of the video to work from, an https link or a data URI."""
 
-    mask_video_url: FileInput | None = default(None)
+    mask_video_url: FileInput = default()
     """URL of the mask video: white marks the part to work on, black stays."""
 
-    mask_image_url: FileInput | None = default(None)
+    mask_image_url: FileInput = default()
     """URL of the mask image: white marks the part to work on, black stays."""
 
-    ref_image_urls: list[FileInput] | None = default(None)
+    ref_image_urls: list[FileInput] = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
     enable_safety_checker: bool = default(False)

@@ -73,7 +73,7 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: ""."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
     match_input_num_frames: bool = default(True)

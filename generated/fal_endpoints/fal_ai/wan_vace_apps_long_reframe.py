@@ -43,10 +43,10 @@ class Input(InputModel, kw_only=True):
     prompt: str = default("")
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Default: ""."""
 
-    negative_prompt: str | None = default(None)
+    negative_prompt: str = default()
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     resolution: Literal["auto", "240p", "360p", "480p", "580p", "720p"] = default("auto")

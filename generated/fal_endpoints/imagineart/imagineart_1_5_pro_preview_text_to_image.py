@@ -55,7 +55,7 @@ class Input(InputModel, kw_only=True):
     aspect_ratio: Literal["1:1", "16:9", "9:16", "4:3", "3:4", "3:1", "1:3", "3:2", "2:3"] = default("1:1")
     """Proportions of the picture, width to height. Default: "1:1"."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
 

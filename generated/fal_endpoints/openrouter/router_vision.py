@@ -29,7 +29,7 @@ class Input(InputModel, kw_only=True):
     prompt: str
     """Question or task for the model, about the images."""
 
-    system_prompt: str | None = default(None)
+    system_prompt: str = default()
     """Standing instructions for the model, such as its role, tone or rules; they apply before the prompt."""
 
     model: str
@@ -41,7 +41,7 @@ class Input(InputModel, kw_only=True):
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] = default(1.0)
     """How random the choices are. Lower is steadier and more predictable, higher is more varied. Range: 0 to 2. Default: 1."""
 
-    max_tokens: Annotated[int, Meta(ge=1)] | None = default(None)
+    max_tokens: Annotated[int, Meta(ge=1)] = default()
     """Most tokens to generate; the output is cut off there. At least 1."""
 
 

@@ -49,12 +49,12 @@ class Input(InputModel, kw_only=True):
     source_audio_url: FileInput
     """URL of the recording to change."""
 
-    target_voice: (
-        Literal["Aurora", "Blade", "Britney", "Carl", "Cliff", "Richard", "Rico", "Siobhan", "Vicky"] | None
-    ) = default(None)
+    target_voice: Literal["Aurora", "Blade", "Britney", "Carl", "Cliff", "Richard", "Rico", "Siobhan", "Vicky"] = (
+        default()
+    )
     """Voice to change the recording to."""
 
-    target_voice_audio_url: FileInput | None = default(None)
+    target_voice_audio_url: FileInput = default()
     """URL of a recording of the voice to change to."""
 
     high_quality_audio: bool = default(False)

@@ -51,15 +51,13 @@ class Input(InputModel, kw_only=True):
         temperature: How random the choices are. Lower is steadier and more predictable, higher is more varied. Range: 0.05 to 5. Default: 0.8.
     """
 
-    text: str | None = default(None)
+    text: str = default()
     """Text to speak."""
 
-    voice: Literal["Aurora", "Blade", "Britney", "Carl", "Cliff", "Richard", "Rico", "Siobhan", "Vicky"] | None = (
-        default(None)
-    )
+    voice: Literal["Aurora", "Blade", "Britney", "Carl", "Cliff", "Richard", "Rico", "Siobhan", "Vicky"] = default()
     """Voice that speaks."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of a recording whose voice to copy."""
 
     exaggeration: Annotated[float, Meta(ge=0.25, le=2.0)] = default(0.5)

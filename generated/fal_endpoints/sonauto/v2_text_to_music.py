@@ -40,7 +40,7 @@ class Input(InputModel, kw_only=True):
         prompt: What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood.
         tags: Style of the music, as tags for genre, mood, instruments and voice.
         lyrics_prompt: Words to sing. Line breaks and section marks such as `[verse]` and `[chorus]` structure the song.
-        seed: Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation.
+        seed: Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Range: -9223372036854776000 to 9223372036854776000.
         prompt_strength: How strictly to follow the prompt. Higher is more literal, lower sounds more natural. Range: 1.4 to 3.1. Default: 2.
         balance_strength: Balance of voice and instruments. Higher gives more natural vocals, lower crisper instruments. Range: 0 to 1. Default: 0.7.
         num_songs: How many songs to make in one call. Each one usually adds to the price. Range: 1 to 2. Default: 1.
@@ -58,8 +58,10 @@ class Input(InputModel, kw_only=True):
     lyrics_prompt: str | None = default(None)
     """Words to sing. Line breaks and section marks such as `[verse]` and `[chorus]` structure the song."""
 
-    seed: int | None = default(None)
-    """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
+    seed: (
+        Annotated[int, Meta(extra_json_schema={"maximum": 9223372036854776000, "minimum": -9223372036854776000})] | None
+    ) = default(None)
+    """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Range: -9223372036854776000 to 9223372036854776000."""
 
     prompt_strength: Annotated[float, Meta(ge=1.4, le=3.1)] = default(2.0)
     """How strictly to follow the prompt. Higher is more literal, lower sounds more natural. Range: 1.4 to 3.1. Default: 2."""

@@ -56,10 +56,10 @@ class Input(InputModel, kw_only=True):
         right_image_url: URL of the object seen from its right.
     """
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
-    face_limit: int | None = default(None)
+    face_limit: int = default()
     """Most faces the model may have. Left out, the model decides."""
 
     pbr: bool = default(False)
@@ -68,25 +68,22 @@ class Input(InputModel, kw_only=True):
     texture: Literal["no", "standard", "HD"] = default("standard")
     """How good the texture is, or whether to make none. Better costs more. Default: "standard"."""
 
-    texture_seed: int | None = default(None)
+    texture_seed: int = default()
     """Seed for the texture alone; the shape stays the same."""
 
     auto_size: bool = default(False)
     """Whether to scale the model to its estimated real-world size, in meters. Default: False."""
 
-    style: (
-        Literal[
-            "person:person2cartoon",
-            "object:clay",
-            "object:steampunk",
-            "animal:venom",
-            "object:barbie",
-            "object:christmas",
-            "gold",
-            "ancient_bronze",
-        ]
-        | None
-    ) = default(None)
+    style: Literal[
+        "person:person2cartoon",
+        "object:clay",
+        "object:steampunk",
+        "animal:venom",
+        "object:barbie",
+        "object:christmas",
+        "gold",
+        "ancient_bronze",
+    ] = default()
     """Style to turn the model into."""
 
     quad: bool = default(False)
@@ -101,13 +98,13 @@ class Input(InputModel, kw_only=True):
     front_image_url: FileInput
     """URL of the object seen from the front."""
 
-    left_image_url: FileInput | None = default(None)
+    left_image_url: FileInput = default()
     """URL of the object seen from its left."""
 
-    back_image_url: FileInput | None = default(None)
+    back_image_url: FileInput = default()
     """URL of the object seen from behind."""
 
-    right_image_url: FileInput | None = default(None)
+    right_image_url: FileInput = default()
     """URL of the object seen from its right."""
 
 

@@ -32,7 +32,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of the audio to work from, an https link or a data URI."""
 
     resolution: Literal["720p", "1080p"] = default("1080p")
@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
     multi_shots: bool = default(False)
     """Whether the video may cut between several shots, instead of one. Default: False."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

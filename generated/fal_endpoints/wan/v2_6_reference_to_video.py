@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
     multi_shots: bool = default(True)
     """Whether the video may cut between several shots, instead of one. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

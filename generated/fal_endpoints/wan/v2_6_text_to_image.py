@@ -68,23 +68,21 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. At least 1 character."""
 
-    image_url: FileInput | None = default(None)
+    image_url: FileInput = default()
     """URL of the image to work from, an https link or a data URI."""
 
     negative_prompt: str = default("")
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
     image_size: (
-        ImageSize
-        | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-        | None
-    ) = default(None)
+        ImageSize | Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
+    ) = default()
     """Size of the image: a named preset, or your own `width` and `height`."""
 
     max_images: Annotated[int, Meta(ge=1, le=5)] = default(1)
     """Most images the model may make from one prompt; it may stop at fewer. Range: 1 to 5. Default: 1."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)

@@ -29,7 +29,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. At least 1 character."""
 
-    audio_url: FileInput | None = default(None)
+    audio_url: FileInput = default()
     """URL of the audio to work from, an https link or a data URI."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4"] = default("16:9")
@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
     multi_shots: bool = default(True)
     """Whether the video may cut between several shots, instead of one. Default: True."""
 
-    seed: int | None = default(None)
+    seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""
 
     enable_safety_checker: bool = default(True)
