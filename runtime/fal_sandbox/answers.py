@@ -12,26 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fal_sandbox.files import CLIP_FRAMES, CLIP_SECONDS, KINDS, MAX_SIDE, SAMPLE_RATE, FileSpec, FileStore
+from fal_sandbox.files import FRAME_RATE, KINDS, SAMPLE_RATE, FileSpec, FileStore, Medium
 from fal_sandbox.schemas import Contract, Schema
 from fal_sandbox.seeds import Seed
+from fal_sandbox.wishes import Wishes
 
-PRESETS = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-}
-"""Width and height of the named image sizes. Source: fal docs, image size presets."""
-
-_CAPTIONS = ("prompt", "text", "text_prompt", "gen_text", "lyrics", "query", "script", "input")
-_COUNTS = ("num_images", "num_samples", "num_outputs", "num_videos", "num_songs", "batch_size")
-_MAX_COUNT = 64
 _MAX_DEPTH = 8
-_CLIP_SIZE = 320
-_DEFAULT_SIZE = (1024, 1024)
 _UNWANTED = re.compile(r"error|debug|nsfw|flagged|partial|moderation|warning")
 _WORDS = (
     "a quiet harbour at dawn",
@@ -47,10 +33,8 @@ _NUMBERS: tuple[tuple[str, float, float], ...] = (
     ("seed", 0, 4_294_967_295),
     ("sample_rate", SAMPLE_RATE, SAMPLE_RATE),
     ("channels", 1, 1),
-    ("fps", CLIP_FRAMES / CLIP_SECONDS, CLIP_FRAMES / CLIP_SECONDS),
-    ("num_frames", CLIP_FRAMES, CLIP_FRAMES),
-    ("duration_ms", 1000 * CLIP_SECONDS, 1000 * CLIP_SECONDS),
-    ("duration", CLIP_SECONDS, CLIP_SECONDS),
+    ("fps", FRAME_RATE, FRAME_RATE),
+    ("num_frames", FRAME_RATE, FRAME_RATE),
     ("bitrate", 16 * SAMPLE_RATE, 16 * SAMPLE_RATE),
     ("tokens", 8, 400),
     ("cost", 0, 0),
@@ -69,11 +53,16 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (r"\bstl|_stl", "stl"),
     ("glb|mesh|model|world|scene|gltf", "glb"),
     ("svg|vector", "svg"),
-    ("video|movie|animation|clip", "gif"),
-    ("audio|voice|vocals|speech|music|song|sound|guitar|bass|piano|drums|stem|target|residual", "wav"),
-    ("image|picture|photo|thumbnail|mask|texture|color|normal|roughness|metallic|spritesheet|visual|preview", "image"),
+    ("video|movie|animation|clip", "video"),
+    ("audio|voice|vocals|speech|music|song|sound|guitar|bass|piano|drums|stem|target|residual", "sound"),
+    (
+        "image|picture|photo|thumbnail|mask|texture|color|normal|roughness|metallic|spritesheet|visual|preview",
+        "picture",
+    ),
 )
-"""What a file's field is called, and what the file is then. The first that fits counts."""
+"""What a file's field is called, and what the file is then: a kind, or a medium whose kind the input may choose. The
+first that fits counts."""
+_MEDIA: dict[str, Medium] = {"picture": "picture", "video": "video", "sound": "sound"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +93,27 @@ class Answer:
         input: the accepted input.
         files: where generated files go.
         url: makes the public URL of a file's name.
+        progress: below 1, a stage on the way there: pictures are previews, texts are not complete.
     """
 
     def __init__(
-        self, contract: Contract, category: str, input: dict[str, Any], files: FileStore, url: Callable[[str], str]
+        self,
+        contract: Contract,
+        category: str,
+        input: dict[str, Any],
+        files: FileStore,
+        url: Callable[[str], str],
+        progress: float = 1.0,
     ) -> None:
         self._contract = contract
         self._category = category
-        self._input = input
         self._files = files
         self._url = url
+        self._progress = progress
         self._seed = Seed(contract.endpoint_id, input)
-        self._defaults = {
-            name: schema["default"]
-            for name, schema in contract.resolve(contract.input).get("properties", {}).items()
-            if "default" in schema
-        }
+        fields: Schema = contract.resolve(contract.input).get("properties", {})
+        defaults = {name: schema["default"] for name, schema in fields.items() if "default" in schema}
+        self._wishes = Wishes(input, defaults)
 
     def make(self) -> Any:
         """The output."""
@@ -128,15 +122,7 @@ class Answer:
     @property
     def count(self) -> int:
         """How many media were asked for."""
-        for name in _COUNTS:
-            wanted = self._asked(name)
-            if isinstance(wanted, int) and wanted > 0:
-                return min(wanted, _MAX_COUNT)
-        return 1
-
-    def _asked(self, name: str) -> Any:
-        value = self._input.get(name)
-        return self._defaults.get(name) if value is None else value
+        return self._wishes.count
 
     def _value(self, schema: Schema, place: Place) -> Any:
         schema = self._contract.resolve(schema)
@@ -163,6 +149,8 @@ class Answer:
             case "number":
                 return self._number(schema, place, whole=False)
             case "boolean":
+                if place.names == ("partial",):
+                    return self._progress < 1
                 return not _UNWANTED.search(place.name) and self._seed.number(place.label, 0, 1) == 1
             case "null":
                 return None
@@ -173,7 +161,7 @@ class Answer:
         """What the input says under the same name, at the top only, and only plain values that fit."""
         if len(place.names) != 1:
             return None
-        given = self._asked(place.name)
+        given = self._wishes.asked(place.name)
         if isinstance(given, str | int | float) and self._contract.accepts(schema, given):
             return given
         return None
@@ -218,7 +206,11 @@ class Answer:
         return [self._value(prefix[n] if n < len(prefix) else items, place.below(str(n))) for n in range(count)]
 
     def _number(self, schema: Schema, place: Place, *, whole: bool) -> float:
-        named = ((low, high) for word, low, high in _NUMBERS if word in place.name)
+        if "duration" in place.name:
+            seconds = self._wishes.seconds * (1000 if place.name.endswith("_ms") else 1)
+            named = iter([(seconds, seconds)])
+        else:
+            named = ((low, high) for word, low, high in _NUMBERS if word in place.name)
         low, high = next(named, (1, 20) if whole else (0, 1))
         smallest, largest = schema.get("minimum"), schema.get("maximum")
         step = schema.get("multipleOf") or (1 if whole else 0)
@@ -259,8 +251,9 @@ class Answer:
         if name == "content_type":
             return "application/octet-stream"
         words = self._seed.choice(place.label, _WORDS)
-        caption = self._caption
-        return f"{words} ({caption})" if caption and len(place.names) == 1 else words
+        if len(place.names) != 1:
+            return words
+        return _begun(f"{words} ({self._caption})", self._progress)
 
     @staticmethod
     def _is_file(properties: Schema) -> bool:
@@ -270,7 +263,7 @@ class Answer:
 
     def _file(self, schema: Schema, place: Place) -> dict[str, Any]:
         spec = self._spec(place)
-        clip = spec.kind == "gif"
+        clip = spec.medium == "video"
         required = schema.get("required", [])
         sized = "file_size" in required or not KINDS[spec.kind].slow
         facts: dict[str, Callable[[], object]] = {
@@ -280,9 +273,10 @@ class Answer:
             "file_size": lambda: len(self._files.content(spec)) if sized else None,
             "width": lambda: spec.width or None,
             "height": lambda: spec.height or None,
-            "duration": lambda: CLIP_SECONDS if clip or spec.kind == "wav" else None,
-            "fps": lambda: CLIP_FRAMES / CLIP_SECONDS if clip else None,
-            "num_frames": lambda: CLIP_FRAMES if clip else None,
+            "duration": lambda: spec.seconds or None,
+            "fps": lambda: float(FRAME_RATE) if clip else None,
+            "num_frames": lambda: spec.frame_count if clip else None,
+            "sample_rate": lambda: SAMPLE_RATE if spec.medium == "sound" else None,
         }
         out: dict[str, Any] = {}
         properties: Schema = schema.get("properties", {})
@@ -298,15 +292,7 @@ class Answer:
 
     def _spec(self, place: Place) -> FileSpec:
         seed = self._seed.number(f"file {place.label}", 0, 2**32 - 1)
-        kind = self._kind(place)
-        if kind == "gif":
-            width, height = self._size()
-            scale = _CLIP_SIZE / max(width, height)
-            size = (max(16, int(width * scale) // 2 * 2), max(16, int(height * scale) // 2 * 2))
-            return FileSpec(kind, seed, self._caption, *size)
-        if kind in ("png", "jpeg", "webp", "svg"):
-            return FileSpec(kind, seed, self._caption, *self._size())
-        return FileSpec(kind, seed, self._caption)
+        return self._wishes.file(self._kind(place), seed, self._caption, self._progress)
 
     def _kind(self, place: Place) -> str:
         names = [name for name in reversed(place.names) if not name.isdigit()]
@@ -315,40 +301,23 @@ class Answer:
         for name in [*names, {"3d": "mesh", "training": "lora"}.get(product, product)]:
             for pattern, kind in _KINDS:
                 if re.search(pattern, name):
-                    return self._image_format() if kind == "image" else kind
+                    return self._wishes.kind(_MEDIA[kind]) if kind in _MEDIA else kind
         return "txt"
-
-    def _image_format(self) -> str:
-        wanted = self._asked("output_format") or self._asked("image_format") or self._asked("format")
-        formats = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "svg": "svg"}
-        return formats.get(str(wanted).lower(), "png")
-
-    def _size(self) -> tuple[int, int]:
-        """The picture size asked for, in pixels: a size, a preset, a ratio, or else square."""
-        wanted = self._asked("image_size") or self._asked("video_size")
-        if isinstance(wanted, str) and wanted in PRESETS:
-            return PRESETS[wanted]
-        source = cast("dict[str, Any]", wanted) if isinstance(wanted, dict) else self._input
-        width, height = source.get("width"), source.get("height")
-        if isinstance(width, int | float) and isinstance(height, int | float) and width >= 1 and height >= 1:
-            return min(int(width), MAX_SIDE), min(int(height), MAX_SIDE)
-        ratio = re.fullmatch(r"(\d{1,4}(?:\.\d+)?):(\d{1,4}(?:\.\d+)?)", str(self._asked("aspect_ratio")))
-        across, down = (float(ratio[1]), float(ratio[2])) if ratio else (1.0, 1.0)
-        if not ratio or min(across, down) <= max(across, down) / 8:
-            return _DEFAULT_SIZE
-        scale = _DEFAULT_SIZE[0] / max(across, down)
-        return round(across * scale), round(down * scale)
 
     @property
     def _caption(self) -> str:
-        given = (self._input.get(name) for name in _CAPTIONS)
-        return next((text for text in given if isinstance(text, str) and text), "") or self._contract.endpoint_id
+        return self._wishes.caption or self._contract.endpoint_id
 
     def _public(self, spec: FileSpec) -> str:
-        # With `sync_mode` media come back inside the answer. Source: fal docs, the common input field.
-        if self._input.get("sync_mode") is True:
+        if self._wishes.inline:
             return f"data:{spec.content_type};base64,{base64.b64encode(self._files.content(spec)).decode()}"
         return self._url(self._files.add(spec))
+
+
+def _begun(text: str, progress: float) -> str:
+    """The first words of a text: all of them once it is done, and always one."""
+    words = text.split(" ")
+    return " ".join(words[: max(1, round(len(words) * progress))])
 
 
 def _in_order(schema: Schema) -> list[str]:

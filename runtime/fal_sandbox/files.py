@@ -6,36 +6,58 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Literal
 
-from fal_sandbox import media, pictures
+from fal_sandbox import clips, media, pictures
 
 MAX_SIDE = 4096
 """The longest side of a picture in pixels: a larger one would only cost memory."""
-CLIP_SECONDS = 1.0
-"""The length of an animation or a sound."""
-CLIP_FRAMES = 10
-SAMPLE_RATE = 16_000
-"""Of a sound, in hertz; it is mono with 16 bits."""
+MAX_CLIP_SIDE = 1920
+"""The longest side of a video in pixels."""
+MAX_ANIMATION_SIDE = 320
+"""The longest side of an animated GIF in pixels: this format is slow to write."""
+MAX_SECONDS = 10.0
+"""The length of the longest video or sound: one that was asked to be longer is as long as this."""
+FRAME_RATE = 12
+"""Of a video, in frames per second."""
+SAMPLE_RATE = media.SAMPLE_RATE
+
+Medium = Literal["picture", "video", "sound", "document"]
 
 _CONTENT_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """All that a file's bytes follow from. `width` and `height` are in pixels, for pictures."""
+    """All that a file's bytes follow from."""
 
     kind: str
     """A key of `KINDS`."""
     seed: int
     caption: str = ""
     width: int = 0
+    """In pixels, of a picture or a video, like `height`."""
     height: int = 0
+    seconds: float = 0.0
+    """The length of a video or a sound."""
+    progress: float = 1.0
+    """Below 1, a preview of what is being made."""
 
     @property
     def content_type(self) -> str:
         """The media type, as served."""
         return KINDS[self.kind].content_type
+
+    @property
+    def medium(self) -> Medium:
+        """What sort of file it is."""
+        return KINDS[self.kind].medium
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames a video has."""
+        return max(1, round(self.seconds * FRAME_RATE))
 
     @property
     def name(self) -> str:
@@ -51,25 +73,46 @@ class Kind:
     extension: str
     content_type: str
     render: Callable[[FileSpec], bytes]
+    medium: Medium = "document"
     slow: bool = False
     """Whether making it takes tens of milliseconds, so that its size is not stated unless it must be."""
 
 
-def _picture(format: str) -> Callable[[FileSpec], bytes]:
-    return lambda spec: pictures.still(spec.seed, spec.caption, (spec.width, spec.height), format)
+def _still(format: str, spec: FileSpec) -> bytes:
+    return pictures.still(spec.seed, spec.caption, (spec.width, spec.height), format, spec.progress)
 
 
 def _animation(spec: FileSpec) -> bytes:
-    return pictures.animation(spec.seed, spec.caption, (spec.width, spec.height), CLIP_FRAMES, CLIP_SECONDS)
+    return pictures.animation(spec.seed, spec.caption, (spec.width, spec.height), spec.frame_count, spec.seconds)
+
+
+def _video(format: str, spec: FileSpec) -> bytes:
+    return clips.video(spec.seed, spec.caption, (spec.width, spec.height), format, FRAME_RATE, spec.seconds)
+
+
+def _sound(format: str, spec: FileSpec) -> bytes:
+    return clips.sound(spec.seed, format, SAMPLE_RATE, spec.seconds)
 
 
 KINDS = {
-    "png": Kind("png", "image/png", _picture("PNG"), slow=True),
-    "jpeg": Kind("jpg", "image/jpeg", _picture("JPEG"), slow=True),
-    "webp": Kind("webp", "image/webp", _picture("WEBP"), slow=True),
-    "gif": Kind("gif", "image/gif", _animation, slow=True),
-    "svg": Kind("svg", "image/svg+xml", lambda spec: media.svg(spec.seed, spec.caption, spec.width, spec.height)),
-    "wav": Kind("wav", "audio/wav", lambda spec: media.wav(spec.seed, SAMPLE_RATE, CLIP_SECONDS)),
+    "png": Kind("png", "image/png", partial(_still, "PNG"), "picture", slow=True),
+    "jpeg": Kind("jpg", "image/jpeg", partial(_still, "JPEG"), "picture", slow=True),
+    "webp": Kind("webp", "image/webp", partial(_still, "WEBP"), "picture", slow=True),
+    "svg": Kind(
+        "svg", "image/svg+xml", lambda spec: media.svg(spec.seed, spec.caption, spec.width, spec.height), "picture"
+    ),
+    "gif": Kind("gif", "image/gif", _animation, "video", slow=True),
+    "mp4": Kind("mp4", "video/mp4", partial(_video, "mp4"), "video", slow=True),
+    "mov": Kind("mov", "video/quicktime", partial(_video, "mov"), "video", slow=True),
+    "mkv": Kind("mkv", "video/x-matroska", partial(_video, "mkv"), "video", slow=True),
+    "webm": Kind("webm", "video/webm", partial(_video, "webm"), "video", slow=True),
+    "wav": Kind("wav", "audio/wav", lambda spec: media.wav(spec.seed, SAMPLE_RATE, spec.seconds), "sound"),
+    "mp3": Kind("mp3", "audio/mpeg", partial(_sound, "mp3"), "sound", slow=True),
+    "flac": Kind("flac", "audio/flac", partial(_sound, "flac"), "sound", slow=True),
+    "ogg": Kind("ogg", "audio/ogg", partial(_sound, "ogg"), "sound", slow=True),
+    "opus": Kind("opus", "audio/ogg", partial(_sound, "opus"), "sound", slow=True),
+    "m4a": Kind("m4a", "audio/mp4", partial(_sound, "m4a"), "sound", slow=True),
+    "aac": Kind("aac", "audio/aac", partial(_sound, "aac"), "sound", slow=True),
     "glb": Kind("glb", "model/gltf-binary", lambda spec: media.glb(spec.seed)),
     "obj": Kind("obj", "model/obj", lambda spec: media.obj(spec.seed)),
     "stl": Kind("stl", "model/stl", lambda spec: media.stl(spec.seed)),

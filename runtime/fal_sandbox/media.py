@@ -13,26 +13,40 @@ from html import escape
 
 from fal_sandbox.seeds import Seed
 
+SAMPLE_RATE = 16_000
+"""Of a sound, in hertz; it is mono with 16 bits."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: with the clock's, the bytes would differ each time
+_NOTES_PER_SECOND = 4
 _SCALE = (0, 2, 4, 7, 9, 12, 14, 16)  # a pentatonic scale, in semitones: any melody in it is pleasant
 _TETRAHEDRON = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 _FACES = ((0, 1, 2), (0, 3, 1), (0, 2, 3), (1, 3, 2))
 
 
+def melody(seed: int, sample_rate: int, seconds: float) -> array.array[int]:
+    """The samples of a melody of four notes a second: mono, 16 bits, of exactly this length."""
+    length = max(1, round(sample_rate * seconds))
+    step = max(1, sample_rate // _NOTES_PER_SECOND)
+    notes: dict[int, array.array[int]] = {}
+    samples = array.array("h")
+    for start in range(0, length, step):
+        semitones = Seed(seed).choice(f"note {start // step}", _SCALE)
+        if semitones not in notes:
+            turn = 2 * math.pi * 261.63 * 2 ** (semitones / 12) / sample_rate
+            tone = (int(12_000 * (1 - n / step) * math.sin(turn * n)) for n in range(step))
+            notes[semitones] = array.array("h", tone)
+        samples.extend(notes[semitones][: length - start])
+    return samples
+
+
 def wav(seed: int, sample_rate: int, seconds: float) -> bytes:
     """A short melody: mono, 16 bits."""
-    notes = 4
-    length = int(sample_rate * seconds / notes)
-    samples = array.array("h")
-    for index in range(notes):
-        semitones = Seed(seed).choice(f"note {index}", _SCALE)
-        step = 2 * math.pi * 261.63 * 2 ** (semitones / 12) / sample_rate
-        samples.extend(int(12_000 * (1 - n / length) * math.sin(step * n)) for n in range(length))
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(sample_rate)
+        samples = melody(seed, sample_rate, seconds)
         file.writeframes(struct.pack(f"<{len(samples)}h", *samples))
     return out.getvalue()
 

@@ -6,6 +6,7 @@ import colorsys
 import io
 import math
 import unicodedata
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fal_sandbox.seeds import Seed
@@ -19,29 +20,49 @@ _COLOURS = 64
 _LIKENESS = str.maketrans({"–": "-", "—": "-", "‘": "'", "’": "'", "“": '"', "”": '"'})
 
 
-def still(seed: int, caption: str, size: tuple[int, int], format: str) -> bytes:
-    """An image file of exactly this size, in one of Pillow's formats, with the caption drawn on it."""
+def still(seed: int, caption: str, size: tuple[int, int], format: str, progress: float = 1.0) -> bytes:
+    """An image file of exactly this size, in one of Pillow's formats, with the caption drawn on it.
+
+    Below a `progress` of 1 it is a preview, the coarser the less is done.
+    """
     image = _background(Seed(seed), size)
     _disc(image, Seed(seed), 0.0)
     _write(image, caption)
+    if progress < 1:
+        image = _coarsened(image, progress)
     out = io.BytesIO()
     image.save(out, format, quality=85, compress_level=1)
     return out.getvalue()
 
 
-def animation(seed: int, caption: str, size: tuple[int, int], frames: int, seconds: float) -> bytes:
-    """An animated GIF that repeats for ever."""
+def frames(seed: int, caption: str, size: tuple[int, int], count: int) -> Iterator[Image]:
+    """The frames of a short film that ends where it begins."""
     scene = _background(Seed(seed), size)
     _write(scene, caption)
-    pictures: list[Image] = []
-    for index in range(frames):
+    for index in range(count):
         frame = scene.copy()
-        _disc(frame, Seed(seed), index / frames)
+        _disc(frame, Seed(seed), index / count)
+        yield frame
+
+
+def animation(seed: int, caption: str, size: tuple[int, int], count: int, seconds: float) -> bytes:
+    """An animated GIF of `count` frames that repeats for ever."""
+    pictures: list[Image] = []
+    for frame in frames(seed, caption, size, count):
         pictures.append(frame.quantize(_COLOURS, palette=pictures[0] if pictures else None))
     out = io.BytesIO()
-    delay = round(1000 * seconds / frames)
+    delay = round(1000 * seconds / count)
     pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=delay, loop=0)
     return out.getvalue()
+
+
+def _coarsened(image: Image, progress: float) -> Image:
+    from PIL import Image
+
+    width, height = image.size
+    scale = max(0.02, progress) / 4
+    small = image.resize((max(1, round(width * scale)), max(1, round(height * scale))))
+    return small.resize(image.size, Image.Resampling.NEAREST)
 
 
 def _background(seed: Seed, size: tuple[int, int]) -> Image:

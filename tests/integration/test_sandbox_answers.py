@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+import av
 import httpx
 import pytest
 from PIL import Image
 
 from fal_sandbox import Catalog, Sandbox, default_catalog_path
-from fal_sandbox.answers import PRESETS, Answer
+from fal_sandbox.answers import Answer
 from fal_sandbox.catalog import Entry
 from fal_sandbox.files import FileStore
 from fal_sandbox.schemas import Contract
+from fal_sandbox.wishes import PRESETS
 
 STUDIO = "acme/studio"
 FILE: dict[str, Any] = {
@@ -124,6 +126,10 @@ def test_the_input_is_echoed(http: httpx.Client) -> None:
         ({"image_size": {"width": 99_999, "height": 16}}, (4096, 16)),
         ({}, (1024, 768)),
         ({"image_size": 7, "aspect_ratio": "16:9"}, (1024, 576)),
+        ({"image_size": "1536x1024"}, (1536, 1024)),
+        ({"image_size": "auto_2K", "aspect_ratio": "16:9"}, (2048, 1152)),
+        ({"image_size": 7, "resolution": "720p", "aspect_ratio": "16:9"}, (1280, 720)),
+        ({"image_size": 7, "resolution": "1 MP"}, (1000, 1000)),
         ({"image_size": 7, "aspect_ratio": "0:0"}, (1024, 1024)),
     ],
 )
@@ -160,24 +166,73 @@ def test_sync_mode_puts_media_into_the_answer(http: httpx.Client) -> None:
     assert image["url"].startswith("data:image/jpeg;base64,")
 
 
+def test_a_video_plays(http: httpx.Client) -> None:
+    video = run(http, prompt="a cat", image_size="square", duration="2s")["video"]
+    assert video["content_type"] == "video/mp4"
+    with av.open(io.BytesIO(download(http, video)), "r") as film:
+        picture, sound = film.streams.video[0], film.streams.audio[0]
+        assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert (picture.width, picture.height) == (video["width"], video["height"]) == (512, 512)
+        assert film.duration == 2 * av.time_base
+        frames = [bytes(frame.planes[0]) for frame in film.decode(picture)]
+    assert len(frames) == 24
+    assert frames[0] != frames[12]
+
+
+@pytest.mark.parametrize("format", ["mp4", "VP9 (.webm)", "mov_proresks", "mkv_h264", "GIF (.gif)"])
+def test_a_video_has_the_format_asked_for(http: httpx.Client, format: str) -> None:
+    kind = next(kind for kind in ("mp4", "webm", "mov", "mkv", "gif") if kind in format)
+    size = {"width": 64, "height": 48}
+    video = run(http, prompt="a cat", image_size=size, output_container_and_codec=format)["video"]
+    assert video["file_name"].endswith(f".{kind}")
+    with av.open(io.BytesIO(download(http, video)), "r") as film:
+        assert kind.replace("mkv", "matroska") in film.format.name
+        shapes = {(frame.width, frame.height) for frame in film.decode(video=0)}
+    assert shapes == {(64, 48)} == {(video["width"], video["height"])}
+
+
+@pytest.mark.parametrize(
+    ("format", "kind", "codec"),
+    [
+        ("wav", "wav", "pcm_s16le"),
+        ("mp3_44100_128", "mp3", "mp3float"),
+        ("flac", "flac", "flac"),
+        ("opus_48000_32", "opus", "opus"),
+        ("ogg", "ogg", "opus"),
+        ("m4a", "m4a", "aac"),
+        ("aac", "aac", "aac"),
+    ],
+)
+def test_a_sound_has_the_format_asked_for(http: httpx.Client, format: str, kind: str, codec: str) -> None:
+    sound = run(http, text="hello", audio_format=format, duration_seconds=1.5)["audio"]
+    assert sound["file_name"].endswith(f".{kind}")
+    with av.open(io.BytesIO(download(http, sound)), "r") as file:
+        assert file.streams.audio[0].codec_context.name.removesuffix("float") == codec.removesuffix("float")
+        frames = list(file.decode(audio=0))
+    seconds = sum(frame.samples for frame in frames) / frames[0].sample_rate
+    assert seconds == pytest.approx(1.5, abs=0.2)
+    assert max(max(map(abs, memoryview(frame.planes[0]).cast("B"))) for frame in frames) > 0
+
+
+def test_a_long_sound_has_the_length_it_says(http: httpx.Client) -> None:
+    sound = run(http, text="hello", music_length_ms=600_000)["audio"]
+    with wave.open(io.BytesIO(download(http, sound))) as file:
+        assert file.getnframes() / file.getframerate() == 10
+
+
+@pytest.mark.parametrize("name", ["model_glb", "model_obj", "stl", "body_ply"])
+def test_a_mesh_loads(http: httpx.Client, name: str) -> None:
+    content = io.BytesIO(download(http, run(http, prompt="a cat")[name]))
+    scene: Any = import_module("trimesh").load_scene(content, file_type=name.rpartition("_")[2])
+    (mesh,) = scene.geometry.values()
+    assert mesh.faces.shape == (4, 3)
+    assert mesh.is_watertight
+
+
 def test_other_files_are_what_they_say(http: httpx.Client) -> None:
     out = run(http, prompt="a cat")
-    files = [name for name, value in out.items() if "url" in str(value) and name != "images"]
-    content = {name: download(http, out[name]) for name in files}
-    with Image.open(io.BytesIO(content["video"])) as animation:
-        assert (animation.format, getattr(animation, "n_frames", 1)) == ("GIF", 10)
-        assert out["video"]["content_type"] == "image/gif"
-        assert animation.size == (out["video"]["width"], out["video"]["height"])
-    with wave.open(io.BytesIO(content["audio"])) as sound:
-        assert sound.getnframes() == sound.getframerate() == 16_000
-    magic, version, length = struct.unpack_from("<4sII", content["model_glb"])
-    assert (magic, version, length) == (b"glTF", 2, len(content["model_glb"]))
-    size = struct.unpack_from("<I", content["model_glb"], 12)[0]
-    scene = json.loads(content["model_glb"][20 : 20 + size])
-    assert scene["buffers"][0]["byteLength"] == length - 28 - size
-    assert content["model_obj"].startswith(b"v ")
-    assert len(content["stl"]) == 84 + 50 * struct.unpack_from("<I", content["stl"], 80)[0]
-    assert content["body_ply"].startswith(b"ply\n")
+    names = ("output_zip", "config_file", "lora_file", "vector", "notes")
+    content = {name: download(http, out[name]) for name in names}
     with zipfile.ZipFile(io.BytesIO(content["output_zip"])) as archive:
         assert archive.testzip() is None
     assert isinstance(json.loads(content["config_file"]), dict)
@@ -187,6 +242,28 @@ def test_other_files_are_what_they_say(http: httpx.Client) -> None:
     assert out["fbx"]["content_type"] == "application/octet-stream"
     assert b"a cat" in content["notes"]
     assert http.get("/cdn/files/unknown.png").status_code == 404
+
+
+def test_an_answer_in_the_making_leads_up_to_the_answer() -> None:
+    entry, files = studio(), FileStore()
+    contract = Contract(entry.endpoint_id, entry.openapi)
+
+    def stage(progress: float) -> dict[str, Any]:
+        made = Answer(contract, "", {"prompt": "a cat"}, files, "x/{}".format, progress).make()
+        assert judged(entry, made) == []
+        out: dict[str, Any] = made
+        return out
+
+    half, whole = stage(0.5), stage(1.0)
+    assert half["seed"] == whole["seed"]
+    assert half["images"][0]["url"] != whole["images"][0]["url"]
+    colours: list[int] = []
+    for out in (half, whole):
+        spec = files.get(out["images"][0]["url"].removeprefix("x/"))
+        assert spec is not None
+        with Image.open(io.BytesIO(files.content(spec))) as picture:
+            colours.append(len(picture.convert("RGB").getcolors(picture.width * picture.height) or ()))
+    assert colours[0] < colours[1]
 
 
 def catalogue() -> list[Entry]:
