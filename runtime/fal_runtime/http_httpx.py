@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.request import getproxies
 
@@ -84,26 +84,55 @@ class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class _Stream:
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, request: Request) -> None:
         self._response = response
+        self._idle = request.timeout
         self.status = response.status_code
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
 
 class _BlockingStream(_Stream):
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
         with _classified():
-            for chunk in self._response.iter_bytes():
+            arriving = self._response.iter_bytes()
+            while (chunk := self._next(arriving, left() if left is not None else None)) is not None:
                 yield chunk
+
+    def _next(self, arriving: Iterator[bytes], wait: float | None) -> bytes | None:
+        if wait is None or (self._idle is not None and wait > self._idle - 0.05):
+            return next(arriving, None)
+        # A read's own limit was fixed when the request was sent; a shorter one has to come from outside the thread.
+        watchdog = threading.Timer(wait, self._hang_up)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            return next(arriving, None)
+        finally:
+            watchdog.cancel()
+
+    def _hang_up(self) -> None:
+        network = self._response.extensions.get("network_stream")
+        with suppress(AttributeError, OSError):
+            network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
     async def close(self) -> None:
         self._response.close()
 
 
 class _AsyncStream(_Stream):
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
+        import asyncio
+
         with _classified():
-            async for chunk in self._response.aiter_bytes():
+            arriving = self._response.aiter_bytes()
+            while True:
+                try:
+                    async with asyncio.timeout(left() if left is not None else None):
+                        chunk = await anext(arriving, None)
+                except TimeoutError as error:
+                    raise Unanswered("nothing came in time") from error
+                if chunk is None:
+                    return
                 yield chunk
 
     async def close(self) -> None:
@@ -131,7 +160,7 @@ class BlockingHttpx:
         with _classified():
             message = _message(self._owned, client, request)
             response = client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        return _BlockingStream(response)
+        return _BlockingStream(response, request)
 
     async def send(self, request: Request) -> Response:
         return await whole(await self.open(request), request.total)
@@ -159,7 +188,7 @@ class AsyncHttpx:
         with _classified():
             message = _message(self._owned, client, request)
             response = await client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        return _AsyncStream(response)
+        return _AsyncStream(response, request)
 
     async def send(self, request: Request) -> Response:
         return await whole(await self.open(request), request.total)

@@ -5,6 +5,8 @@ Each operation is written once, as a coroutine over a `Channel`.
 
 from __future__ import annotations
 
+import logging
+import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -13,9 +15,11 @@ import msgspec
 
 from fal_runtime.client import Channel
 from fal_runtime.errors import (
+    AuthenticationError,
     ConfigurationError,
     FalError,
     OutputError,
+    PermissionDeniedError,
     RunnerError,
     StartTimeout,
     TimeoutExpired,
@@ -23,10 +27,13 @@ from fal_runtime.errors import (
 )
 from fal_runtime.result import LogEntry, Result, build_output
 from fal_runtime.retry import Deadline
-from fal_runtime.transport import Response, lower
+from fal_runtime.sse import is_event_stream, server_sent_events
+from fal_runtime.transport import Response, Unanswered, drive, lower
 from fal_runtime.values import mapping, sequence
 
 __all__ = ["Completed", "EndpointId", "InProgress", "Job", "Queued", "Status"]
+
+logger = logging.getLogger("fal_runtime")
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="IN_QUEUE"):
@@ -194,6 +201,37 @@ def read_status(answer: dict[str, Any], job: Job) -> Status:
     )
 
 
+class _Clocks:
+    """The clocks of a request that is waited for: the total one, and one for its start and then for its run."""
+
+    def __init__(self, channel: Channel, job: Job, total: Deadline, start: float | None, run: float | None) -> None:
+        timeouts = channel.client.timeouts
+        self.total = total
+        self._job = job
+        self._phase = Deadline(start if start is not None else timeouts.start)
+        self._run = run if run is not None else timeouts.run
+        self.started = False
+
+    def start(self) -> None:
+        """From here on it is the run that is timed."""
+        self.started, self._phase = True, Deadline(self._run)
+
+    def left(self, seconds: float | None = None) -> float | None:
+        """The shortest of `seconds` and what is left on each clock."""
+        return self._phase.within(self.total.within(seconds))
+
+    def check(self) -> None:
+        """Raises `TimeoutExpired` or `StartTimeout` if a clock has run out."""
+        if self.total.over():
+            raise TimeoutExpired(f"not done within {self.total.seconds:g} s", **self._job.about)
+        if self._phase.over():
+            if not self.started:
+                raise StartTimeout(f"the request did not start within {self._phase.seconds:g} s", **self._job.about)
+            error = TimeoutExpired(f"the request ran longer than {self._phase.seconds:g} s", **self._job.about)
+            error.clock = "run"
+            raise error
+
+
 async def events(
     channel: Channel,
     job: Job,
@@ -208,38 +246,102 @@ async def events(
     Raises:
         StartTimeout, TimeoutExpired: if a clock runs out. The request itself goes on.
     """
-    total = deadline or Deadline(channel.client.timeouts.total)
-    clock = Deadline(start_timeout if start_timeout is not None else channel.client.timeouts.start)
-    started = False
+    clocks = _Clocks(channel, job, deadline or Deadline(channel.client.timeouts.total), start_timeout, run_timeout)
     seen: set[tuple[str, str]] = set()
     last: Status | None = None
-    pause = 0.1
+    async with aclosing(_statuses(channel, job, logs, clocks)) as statuses:
+        async for answer in statuses:
+            # The server's log is a moving window, not a growing list, so lines are told apart by time and text.
+            fresh = tuple(line for line in answer.logs if (line.timestamp, line.message) not in seen)
+            seen.update((line.timestamp, line.message) for line in fresh)
+            current, bare = msgspec.structs.replace(answer, logs=fresh), msgspec.structs.replace(answer, logs=())
+            if isinstance(current, InProgress) and not clocks.started:
+                clocks.start()
+            if isinstance(current, Completed):
+                yield current
+                return
+            if fresh or bare != last:
+                yield current
+            last = bare
+            clocks.check()
+
+
+_DEAF_AFTER = 15.0
+"""Seconds of silence after which the first status stream is given up: something on the way may be holding it back."""
+_FOREVER = 86_400.0
+
+
+async def _statuses(channel: Channel, job: Job, logs: bool, clocks: _Clocks) -> AsyncGenerator[Status, None]:
+    """How a request stands, again and again: from the status stream while there is one, or else by asking.
+
+    A stream that falls silent is opened once more, and from then on only the clocks end it: the server begins each
+    stream with the present status, so this also shows whether the first one was held back.
+    """
+    streaming, patience, pause = True, _DEAF_AFTER, 0.1
+    last: type[Status] | None = None
     while True:
-        answer = await status(channel, job, logs=logs, deadline=total)
-        # The server's log is a moving window, not a growing list, so lines are told apart by time and text.
-        fresh = tuple(line for line in answer.logs if (line.timestamp, line.message) not in seen)
-        seen.update((line.timestamp, line.message) for line in fresh)
-        current, bare = msgspec.structs.replace(answer, logs=fresh), msgspec.structs.replace(answer, logs=())
-        if isinstance(current, InProgress) and not started:
-            started = True
-            clock = Deadline(run_timeout if run_timeout is not None else channel.client.timeouts.run)
-            pause = 0.1
-        if isinstance(current, Completed):
-            yield current
+        before, heard = last, False
+        if streaming:
+            async with aclosing(_streamed(channel, job, logs, clocks, patience)) as statuses:
+                async for status_ in statuses:
+                    heard, last = True, type(status_)
+                    yield status_
+            streaming, patience = heard, _FOREVER
+            if not heard:
+                clocks.check()
+                continue
+        else:
+            status_ = await status(channel, job, logs=logs, deadline=clocks.total)
+            last = type(status_)
+            yield status_
+        clocks.check()
+        pause = 0.1 if last is not before else min(pause * 1.25, 2.0)
+        await channel.io.sleep(clocks.left(pause * random.uniform(0.75, 1.25)) or 0.0)  # noqa: S311
+
+
+async def _streamed(
+    channel: Channel, job: Job, logs: bool, clocks: _Clocks, patience: float
+) -> AsyncGenerator[Status, None]:
+    """What one status stream says, until it ends, breaks off, makes no sense or is silent for too long."""
+    url = job.url(channel, f"{job.status_url}/stream" if job.status_url else None, "/status/stream")
+    try:
+        stream = await channel.open(
+            "watch",
+            "GET",
+            url,
+            headers={"accept": "text/event-stream"},
+            params={"logs": 1} if logs else None,
+            idle=clocks.left(patience),
+            **job.about,
+        )
+    except (AuthenticationError, PermissionDeniedError):
+        raise
+    except FalError as error:
+        logger.info("%s: no status stream (%s), asking instead", job.request_id, error.message)
+        return
+    try:
+        if not is_event_stream(stream):
             return
-        if fresh or bare != last:
-            yield current
-        last = bare
-        if total.over():
-            raise TimeoutExpired(f"not done within {total.seconds:g} s", **job.about)
-        if clock.over():
-            if not started:
-                raise StartTimeout(f"the request did not start within {clock.seconds:g} s", **job.about)
-            error = TimeoutExpired(f"the request ran longer than {clock.seconds:g} s", **job.about)
-            error.clock = "run"
-            raise error
-        await channel.io.sleep(clock.within(total.within(pause)) or 0.0)
-        pause = min(pause * 1.25, 2.0)
+        async with aclosing(server_sent_events(stream, lambda: clocks.left(patience))) as arriving:
+            async for event in arriving:
+                fields = mapping(_json(event.data))
+                if not isinstance(fields.get("status"), str):
+                    return
+                status_ = read_status(fields, job)
+                yield status_
+                if isinstance(status_, Completed):
+                    return
+    except Unanswered as error:
+        logger.info("%s: the status stream broke off (%s)", job.request_id, error)
+    finally:
+        await stream.close()
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
 
 
 async def fetch(channel: Channel, job: Job, end: Completed) -> Result[Any]:
@@ -347,7 +449,10 @@ async def subscribe(
 ) -> Result[Any]:
     """Submit a request, follow it, fetch its result; cancel it when left for any other reason than its end."""
     deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.total)
-    job = await submit(channel, endpoint_id, output, body, start_timeout=start_timeout, deadline=deadline, **submission)
+    submitting = submit(
+        channel, endpoint_id, output, body, start_timeout=start_timeout, deadline=deadline, **submission
+    )
+    job = await channel.io.guard(submitting, lambda job: _give_up(channel, job), _CANCEL_SECONDS)
     try:
         if on_enqueue is not None:
             await channel.io.invoke(on_enqueue, job.request_id)
@@ -360,16 +465,24 @@ async def subscribe(
             start_timeout=start_timeout,
             run_timeout=run_timeout,
         )
+    except GeneratorExit:
+        # The coroutine is being thrown away and may not wait any more, so the calling thread does it.
+        drive(_give_up(channel.client.blocking(), job))
+        raise
     except BaseException as error:
         error.add_note(await channel.io.shield(_give_up(channel, job)))
         raise
     return await fetch(channel, job, end)
 
 
+_CANCEL_SECONDS = 5.0
+"""How long leaving a request may take."""
+
+
 async def _give_up(channel: Channel, job: Job) -> str:
     """Cancel a request whose caller is gone, and say what came of it."""
     try:
-        outcome = await cancel(channel, job, deadline=Deadline(5.0))
+        outcome = await cancel(channel, job, deadline=Deadline(_CANCEL_SECONDS))
     except FalError as error:
         return f"request {job.request_id} could not be cancelled and may still be running: {error.message}"
     return f"request {job.request_id} was left, and cancelling it answered {outcome}"

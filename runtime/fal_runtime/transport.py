@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -83,8 +82,15 @@ class Stream(Protocol):
     status: int
     headers: dict[str, str]
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The content as it arrives. Raises `Unanswered` if it breaks off."""
+    def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
+        """The content as it arrives.
+
+        Args:
+            left: Says before each wait how many seconds it may take.
+
+        Raises:
+            Unanswered: if it breaks off, or nothing comes in time.
+        """
         ...
 
     async def close(self) -> None: ...
