@@ -7,22 +7,27 @@ from fal_runtime import errors
 from fal_runtime.client import Client, configure
 from fal_runtime.endpoint import Endpoint, Handle, endpoint
 from fal_runtime.errors import FalError
+from fal_runtime.lifecycle import Lifecycle
 from fal_runtime.media import MediaFile
 from fal_runtime.models import FileInput, InputModel, OutputModel, default
 from fal_runtime.queue import Completed, InProgress, Queued, Status
 from fal_runtime.result import LogEntry, Result
 from fal_runtime.retry import Retry
 from fal_runtime.settings import Timeouts
+from fal_runtime.stream import AsyncEventStream, EventStream
 
 __all__ = [
+    "AsyncEventStream",
     "Client",
     "Completed",
     "Endpoint",
+    "EventStream",
     "FalError",
     "FileInput",
     "Handle",
     "InProgress",
     "InputModel",
+    "Lifecycle",
     "LogEntry",
     "MediaFile",
     "OutputModel",

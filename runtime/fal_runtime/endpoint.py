@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 
 from fal_runtime import queue
 from fal_runtime.client import Channel, Client, blocking, running
@@ -12,13 +12,29 @@ from fal_runtime.queue import EndpointId, Job, Status
 from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
 from fal_runtime.run import run
+from fal_runtime.stream import AsyncEventStream, EventStream, open_stream
 from fal_runtime.transport import drive, iterate
 
-__all__ = ["CallOptions", "Endpoint", "Handle", "RunOptions", "SubmitOptions", "SubscribeOptions", "Verbs", "endpoint"]
+if TYPE_CHECKING:
+    from fal_runtime.lifecycle import Lifecycle
+
+__all__ = [
+    "CallOptions",
+    "Endpoint",
+    "Handle",
+    "RunOptions",
+    "StreamOptions",
+    "SubmitOptions",
+    "SubscribeOptions",
+    "Verbs",
+    "endpoint",
+]
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
+O_co = TypeVar("O_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
 class CallOptions(TypedDict, total=False):
@@ -38,10 +54,19 @@ class CallOptions(TypedDict, total=False):
     """Seconds within which the request must start on a runner; else it is refused with `StartTimeout`."""
     hint: str
     """Routes requests with the same hint to the same runner, where possible."""
+    storage: Lifecycle
+    """How long the files that the request makes are kept, and who may read them. Default: the account's setting."""
 
 
 class RunOptions(CallOptions, total=False):
     """The options of `run`."""
+
+
+class StreamOptions(CallOptions, total=False):
+    """The options of `stream`."""
+
+    path: str
+    """The path of the endpoint's streaming route. Default: `/stream`; an id that ends with it is not made longer."""
 
 
 class SubmitOptions(CallOptions, total=False):
@@ -51,6 +76,8 @@ class SubmitOptions(CallOptions, total=False):
     """Where the platform posts the result when it is there."""
     priority: Literal["normal", "low"]
     """`low` waits behind every `normal` request to the endpoint."""
+    max_queue_length: int
+    """Refuse the request with `RateLimitError` if more than so many already wait for the endpoint, from all callers."""
 
 
 class SubscribeOptions(SubmitOptions, total=False):
@@ -137,7 +164,7 @@ class Handle(Generic[R_co]):
         return await queue.cancel(running(self._client), self._job)
 
 
-class Verbs(Generic[I, R_co]):
+class Verbs(Generic[I, O_co, R_co]):
     """What can be done with one endpoint. `R` is what a finished request gives: an `Output`, or a `Result` of it."""
 
     def __init__(self, endpoint_id: str, input: Any, output: Any, pick: Callable[[Result[Any]], R_co]) -> None:
@@ -149,15 +176,15 @@ class Verbs(Generic[I, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
 
-    def _operation(
-        self, operation: Callable[..., Awaitable[Any]], channel: Channel, input: I, options: Mapping[str, Any]
-    ) -> Any:
-        """Check the input, and bind an operation to it and to the options that concern the wire."""
+    async def _perform(
+        self, operation: Callable[..., Awaitable[T]], channel: Channel, input: I, options: Mapping[str, Any]
+    ) -> T:
+        """Check the input, and do an operation with it and with the options that concern the wire."""
         wire = dict(options)
         extra, validate = wire.pop("extra", None), wire.pop("validate", True)
         wire.pop("client", None)
         body = build_body(input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate)
-        return operation(channel, self.id, self.output_type, body, **wire)
+        return await operation(channel, self.id, self.output_type, body, **wire)
 
     def run(self, input: I, **options: Unpack[RunOptions]) -> R_co:
         """Run the endpoint on one connection and return its output. For quick endpoints; else `subscribe`.
@@ -168,12 +195,12 @@ class Verbs(Generic[I, R_co]):
             FalError: any other; see `fal_runtime.errors`.
         """
         channel = blocking(options.get("client"))
-        return self._pick(drive(self._operation(run, channel, input, options)))
+        return self._pick(drive(self._perform(run, channel, input, options)))
 
     async def run_async(self, input: I, **options: Unpack[RunOptions]) -> R_co:
         """Run the endpoint on one connection and return its output, as `run` does."""
         channel = running(options.get("client"))
-        return self._pick(await self._operation(run, channel, input, options))
+        return self._pick(await self._perform(run, channel, input, options))
 
     def submit(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
         """Put a request into the queue and return its handle at once. It runs whether or not anyone waits.
@@ -184,13 +211,13 @@ class Verbs(Generic[I, R_co]):
             FalError: any other; see `fal_runtime.errors`.
         """
         client = options.get("client")
-        job = drive(self._operation(_submit, blocking(client), input, options))
+        job = drive(self._perform(_submit, blocking(client), input, options))
         return Handle(job, self._pick, client)
 
     async def submit_async(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
         """Put a request into the queue and return its handle at once, as `submit` does."""
         client = options.get("client")
-        job = await self._operation(_submit, running(client), input, options)
+        job = await self._perform(_submit, running(client), input, options)
         return Handle(job, self._pick, client)
 
     def subscribe(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
@@ -204,12 +231,27 @@ class Verbs(Generic[I, R_co]):
             FalError: any other; see `fal_runtime.errors`.
         """
         channel = blocking(options.get("client"))
-        return self._pick(drive(self._operation(queue.subscribe, channel, input, options)))
+        return self._pick(drive(self._perform(queue.subscribe, channel, input, options)))
 
     async def subscribe_async(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
         """Submit a request, wait for its end and return its output, as `subscribe` does."""
         channel = running(options.get("client"))
-        return self._pick(await self._operation(queue.subscribe, channel, input, options))
+        return self._pick(await self._perform(queue.subscribe, channel, input, options))
+
+    def stream(self, input: I, **options: Unpack[StreamOptions]) -> EventStream[O_co, R_co]:
+        """Run the endpoint and iterate over its outputs as they come; the last one, or `done()`, is the final one.
+
+        The request is sent when the first event is asked for; `EventStream` says what is raised then.
+        """
+        return EventStream(
+            lambda: self._perform(open_stream, blocking(options.get("client")), input, options), self._pick
+        )
+
+    def stream_async(self, input: I, **options: Unpack[StreamOptions]) -> AsyncEventStream[O_co, R_co]:
+        """Run the endpoint and iterate over its outputs with `async for`, as `stream` does. It is not awaited."""
+        return AsyncEventStream(
+            lambda: self._perform(open_stream, running(options.get("client")), input, options), self._pick
+        )
 
     def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:
         """The handle of a request that was submitted before, here or anywhere."""
@@ -231,7 +273,7 @@ def _itself(result: Result[Any]) -> Any:
     return result
 
 
-class Endpoint(Verbs[I, O]):
+class Endpoint(Verbs[I, O, O]):
     """One endpoint, typed: each verb takes an `Input` and gives an `Output`.
 
     Args:
@@ -244,7 +286,7 @@ class Endpoint(Verbs[I, O]):
         super().__init__(endpoint_id, input, output, _data)
 
     @property
-    def with_result(self) -> Verbs[I, Result[O]]:
+    def with_result(self) -> Verbs[I, O, Result[O]]:
         """The same verbs, each giving a `Result`: the output, and what else the platform said about the request."""
         return Verbs(self.id, self.input_type, self.output_type, _itself)
 

@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -30,6 +30,9 @@ from fal_runtime.retry import Deadline
 from fal_runtime.sse import is_event_stream, server_sent_events
 from fal_runtime.transport import Response, Unanswered, drive, lower
 from fal_runtime.values import mapping, sequence
+
+if TYPE_CHECKING:
+    from fal_runtime.lifecycle import Lifecycle
 
 __all__ = ["Completed", "EndpointId", "InProgress", "Job", "Queued", "Status"]
 
@@ -113,8 +116,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return {"endpoint_id": self.endpoint_id, "request_id": self.request_id}
 
 
-def paid_headers(start_timeout: float | None, hint: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
-    """The headers that a run and a submission have in common. Source: fal docs, "Platform Headers".
+def paid_headers(
+    start_timeout: float | None, hint: str | None, storage: Lifecycle | None, headers: Mapping[str, str] | None
+) -> dict[str, str]:
+    """The headers that a run, a stream and a submission have in common. Source: fal docs, "Platform Headers".
 
     Raises:
         ConfigurationError: for a `start_timeout` that the platform does not accept.
@@ -128,6 +133,8 @@ def paid_headers(start_timeout: float | None, hint: str | None, headers: Mapping
             sent["x-fal-request-timeout"] = f"{start_timeout:g}"
     if hint is not None:
         sent["x-fal-runner-hint"] = hint
+    if storage is not None:
+        sent["x-fal-object-lifecycle-preference"] = storage.to_json()
     return sent
 
 
@@ -141,19 +148,28 @@ async def submit(
     priority: str | None = None,
     hint: str | None = None,
     start_timeout: float | None = None,
+    max_queue_length: int | None = None,
+    storage: Lifecycle | None = None,
     headers: Mapping[str, str] | None = None,
     deadline: Deadline | None = None,
 ) -> Job:
     """Put a request into the queue. Raises what `Channel.call` raises, and the error that a refusal stands for."""
-    sent = paid_headers(start_timeout, hint, headers)
+    sent = paid_headers(start_timeout, hint, storage, headers)
     if priority is not None:
+        if priority not in ("normal", "low"):
+            raise ConfigurationError(f"priority is 'normal' or 'low', not {priority!r}")
         sent["x-fal-queue-priority"] = priority
+    params: dict[str, Any] = {}
+    if webhook_url:
+        params["fal_webhook"] = webhook_url
+    if max_queue_length is not None:
+        params["fal_max_queue_length"] = max_queue_length
     response = await channel.call(
         "submit",
         "POST",
         f"{channel.client.urls['queue']}/{EndpointId(endpoint_id).text}",
         headers=sent,
-        params={"fal_webhook": webhook_url} if webhook_url else None,
+        params=params,
         body=body,
         deadline=deadline,
         endpoint_id=endpoint_id,

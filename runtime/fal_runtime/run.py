@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_runtime.client import Channel
 from fal_runtime.errors import error_from_response
 from fal_runtime.queue import EndpointId, make_result, paid_headers
 from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
+
+if TYPE_CHECKING:
+    from fal_runtime.lifecycle import Lifecycle
 
 __all__ = ["run"]
 
@@ -23,6 +26,7 @@ async def run(
     hint: str | None = None,
     start_timeout: float | None = None,
     timeout: float | None = None,
+    storage: Lifecycle | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Result[Any]:
     """Run an endpoint on one connection. Raises what `Channel.call` raises, and the error the answer stands for."""
@@ -31,7 +35,7 @@ async def run(
         "run",
         "POST",
         f"{channel.client.urls['run']}/{EndpointId(endpoint_id).text}",
-        headers=paid_headers(start_timeout, hint, headers),
+        headers=paid_headers(start_timeout, hint, storage, headers),
         body=body,
         deadline=Deadline(seconds),
         timeout=seconds,

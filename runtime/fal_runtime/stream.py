@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from fal_runtime.lifecycle import Lifecycle
+
 __all__ = ["AsyncEventStream", "EventStream", "open_stream"]
 
 O_co = TypeVar("O_co", covariant=True)
@@ -44,7 +46,7 @@ async def open_stream(
     hint: str | None = None,
     start_timeout: float | None = None,
     timeout: float | None = None,
-    storage: Any = None,
+    storage: Lifecycle | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> tuple[Stream, AsyncGenerator[Result[Any], None]]:
     """Send a request; return its answer and the results in it. Raises what `Channel.open` raises."""
