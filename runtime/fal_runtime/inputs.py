@@ -33,7 +33,8 @@ def build_body(
     cls: type[Any] | None = type_ if isinstance(type_, type) else None
     if cls is not None and not isinstance(input, (cls, dict)):
         wanted = "a dict" if cls is dict else f"{_named(cls)} or a dict"
-        raise InputError(f"takes {wanted}, not {_named(type(input))}", endpoint_id=endpoint_id)
+        wrong = FieldError(path="", rule="object_type", message=f"must be {wanted}, not {_named(type(input))}")
+        raise InputError("the input is of another type; nothing was sent", endpoint_id=endpoint_id, errors=(wrong,))
     body = _written(input, endpoint_id)
     if validate:
         body, problems = _checked(body, type_)

@@ -199,7 +199,7 @@ def test_extra_fields_go_along_unchecked_and_checks_can_be_turned_off() -> None:
 
 
 def test_the_wrong_type_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"takes test_conform\.Input or a dict, not test_conform\.Lora$"):
+    with pytest.raises(InputError, match=r"must be test_conform\.Input or a dict, not test_conform\.Lora$"):
         build_body(Lora(path="x"), Input, endpoint_id="fal-ai/some/model")
     with pytest.raises(InputError, match="cannot be written as JSON"):
         build_body({"x": object()}, dict, endpoint_id="a/b")
