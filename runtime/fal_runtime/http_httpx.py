@@ -12,7 +12,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from fal_runtime.transport import Body, NotSent, Request, Response, Stream, Unanswered, whole
+from fal_runtime.transport import Body, NotSent, Request, Response, Stream, Unanswered, iterate, whole
 
 __all__ = ["AsyncHttpx", "BlockingHttpx"]
 
@@ -76,10 +76,10 @@ class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._body = body
 
     def __iter__(self) -> Generator[bytes, None, None]:
-        yield from self._body.chunks()
+        yield from iterate(self._body.chunks())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._body.chunks():
+        async for chunk in self._body.chunks():
             yield chunk
 
 

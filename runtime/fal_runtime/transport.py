@@ -14,7 +14,6 @@ from collections.abc import (
     Callable,
     Coroutine,
     Generator,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -48,7 +47,9 @@ class Body(Protocol):
     size: int
     """In bytes."""
 
-    def chunks(self) -> Iterator[bytes]: ...
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The content from its start, piece by piece. It holds nothing that would have to be closed."""
+        ...
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
