@@ -11,6 +11,10 @@ from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-endpoint", action="store_true", help="look at all endpoints, where else a few are taken")
+
+
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:

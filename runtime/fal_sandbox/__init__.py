@@ -10,6 +10,7 @@ Answers are made from the endpoints' own schemas: valid, seeded by the input, wi
 from __future__ import annotations
 
 from fal_sandbox.catalog import Catalog, CatalogError, default_catalog_path
+from fal_sandbox.examples import example
 from fal_sandbox.faults import Fault
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
 from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
@@ -23,4 +24,5 @@ __all__ = [
     "ReceivedRequest",
     "Sandbox",
     "default_catalog_path",
+    "example",
 ]

@@ -94,6 +94,8 @@ class Answer:
         files: where generated files go.
         url: makes the public URL of a file's name.
         progress: below 1, a stage on the way there: pictures are previews, texts are not complete.
+        variant: leads to other choices for the same input.
+        terse: leave out what need not be there.
     """
 
     def __init__(
@@ -103,14 +105,18 @@ class Answer:
         input: dict[str, Any],
         files: FileStore,
         url: Callable[[str], str],
+        *,
         progress: float = 1.0,
+        variant: int = 0,
+        terse: bool = False,
     ) -> None:
         self._contract = contract
         self._category = category
         self._files = files
         self._url = url
         self._progress = progress
-        self._seed = Seed(contract.endpoint_id, input)
+        self._terse = terse
+        self._seed = Seed(contract.endpoint_id, input, variant)
         fields: Schema = contract.resolve(contract.input).get("properties", {})
         defaults = {name: schema["default"] for name, schema in fields.items() if "default" in schema}
         self._wishes = Wishes(input, defaults)
@@ -184,7 +190,7 @@ class Answer:
         required = schema.get("required", [])
         out: dict[str, Any] = {}
         for name in _in_order(schema):
-            welcome = "nsfw" in name or not _UNWANTED.search(name)
+            welcome = not self._terse and ("nsfw" in name or not _UNWANTED.search(name))
             if name in required or (welcome and len(place.names) < _MAX_DEPTH):
                 out[name] = self._value(properties[name], place.below(name))
         extra = schema.get("additionalProperties")
@@ -193,7 +199,8 @@ class Answer:
         return out
 
     def _array(self, schema: Schema, place: Place) -> list[Any]:
-        items: Schema = schema.get("items", {})
+        # A tuple says by `"items": false` that nothing follows its own items.
+        items: Schema = schema.get("items") or {}
         prefix: list[Schema] = schema.get("prefixItems", [])
         resolved = self._contract.resolve(items)
         per_medium = self._is_file(resolved.get("properties", {})) or resolved.get("type") == "boolean"
@@ -253,7 +260,8 @@ class Answer:
         words = self._seed.choice(place.label, _WORDS)
         if len(place.names) != 1:
             return words
-        return _begun(f"{words} ({self._caption})", self._progress)
+        caption = self._wishes.caption
+        return _begun(f"{words} ({caption})" if caption else words, self._progress)
 
     @staticmethod
     def _is_file(properties: Schema) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fal_sandbox.catalog import Catalog, default_catalog_path
 from fal_sandbox.faults import Fault
@@ -18,6 +18,8 @@ from fal_sandbox.state import State
 
 if TYPE_CHECKING:
     from fal_sandbox.server import Server
+
+T = TypeVar("T")
 
 DEFAULT_KEY = "sandbox-id:sandbox-secret"
 """The key that a sandbox accepts unless it is given another."""
@@ -219,6 +221,16 @@ class Sandbox:
                 disconnect=disconnect,
             )
         )
+
+    def example(self, type_: type[T], /, *, seed: int = 0) -> T:
+        """A valid value of a generated type, as `fal_sandbox.example` makes it, with files that this sandbox serves.
+
+        The links hold until `reset`. Raises as `url` and `fal_sandbox.example` do.
+        """
+        from fal_sandbox.examples import make
+
+        _ = self.url  # which raises
+        return make(type_, seed, self._state.files, self._state.file_url)
 
     def reset(self) -> None:
         """Forget all requests, jobs, files, programmes and faults; request ids are not used again."""

@@ -36,6 +36,7 @@ _COUNTS = ("num_images", "num_samples", "num_outputs", "num_videos", "num_songs"
 _SIZES = ("image_size", "video_size", "size", "resolution", "video_resolution", "target_resolution")
 _RATIOS = ("aspect_ratio", "ratio")
 _SECONDS = ("duration", "duration_seconds", "seconds_total", "music_duration", "seconds", "music_length_ms")
+_STEPS = ("num_inference_steps", "steps", "number_of_steps", "num_steps", "max_steps", "training_steps")
 _FRAMES = ("num_frames", "number_of_frames")
 _FRAME_RATES = ("fps", "frames_per_second", "frame_rate", "export_fps")
 _FORMATS = (
@@ -48,6 +49,8 @@ _STILL_SIDE = 1024
 _CLIP_SIDE = 640
 _CLIP_RATIO = (16.0, 9.0)
 _MAX_COUNT = 64
+_MAX_STEPS = 100_000
+_DEFAULT_STEPS = 8
 _DEFAULT_SECONDS = 1.0
 _ASSUMED_FRAME_RATE = 24
 
@@ -77,6 +80,12 @@ class Wishes:
             if isinstance(wanted, int) and wanted > 0:
                 return min(wanted, _MAX_COUNT)
         return 1
+
+    @property
+    def steps(self) -> int:
+        """How many steps the work is to be done in."""
+        wanted = self.asked(*_STEPS)
+        return wanted if isinstance(wanted, int) and 0 < wanted <= _MAX_STEPS else _DEFAULT_STEPS
 
     @property
     def seconds(self) -> float:

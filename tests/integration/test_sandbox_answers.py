@@ -249,7 +249,7 @@ def test_an_answer_in_the_making_leads_up_to_the_answer() -> None:
     contract = Contract(entry.endpoint_id, entry.openapi)
 
     def stage(progress: float) -> dict[str, Any]:
-        made = Answer(contract, "", {"prompt": "a cat"}, files, "x/{}".format, progress).make()
+        made = Answer(contract, "", {"prompt": "a cat"}, files, "x/{}".format, progress=progress).make()
         assert judged(entry, made) == []
         out: dict[str, Any] = made
         return out
