@@ -36,7 +36,7 @@ class Front:
         fault = self._state.faults.take(request.method, request.path)
         if fault is None:
             return await self._app(scope, _replay(body, receive), send)
-        await self._state.pause(fault.delay_seconds)
+        await self._state.pulse.pause(fault.delay_seconds)
         if not fault.replaces:
             return await self._app(scope, _replay(body, receive), send)
         if fault.processed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from fal_sandbox.answers import Answer
@@ -12,7 +13,10 @@ from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.files import FileStore
 from fal_sandbox.validation import field_error, input_errors
 
+EVENT_STREAM = "text/event-stream"
+
 _DEFAULT_STEPS = 8
+_DRAFTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +24,28 @@ class Programme:
     """How a test wants an endpoint to behave. None leaves a point as it would be; times are in seconds."""
 
     output: Any = None
+    """A plain value, or a function that makes one of the input."""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     queue_seconds: float | None = None
     run_seconds: float | None = None
     logs: Sequence[str] | None = None
     cancellable: bool = True
+    stream: Sequence[Any] | None = None
+    """What it streams before the output; bytes as they are, anything else as an event."""
+    stream_type: str = EVENT_STREAM
+    times: int | None = None
+    """How many requests it is for; None for all that come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is settled about one run when it is admitted; times are in seconds."""
+
+    endpoint: EndpointId
+    programme: Programme
+    queue_seconds: float
+    run_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +99,24 @@ class Models:
         self._file_url = file_url
         self._queue_seconds = queue_seconds
         self._run_seconds = run_seconds
-        self._programmes: dict[str, Programme] = {}
+        self._lock = threading.Lock()
+        self._programmes: dict[str, list[Programme]] = {}
 
     def program(self, endpoint_id: str, programme: Programme) -> None:
-        """Make an endpoint, known or not, behave like this from now on."""
-        self._programmes[endpoint_id] = programme
+        """Make an endpoint, known or not, behave like this from now on; one for some requests only goes first."""
+        with self._lock:
+            limited = [one for one in self._programmes.get(endpoint_id, []) if one.times is not None]
+            lasting = [one for one in self._programmes.get(endpoint_id, []) if one.times is None]
+            if programme.times is None:
+                lasting = [programme]
+            else:
+                limited.append(programme)
+            self._programmes[endpoint_id] = limited + lasting
 
     def clear(self) -> None:
         """Forget every programme."""
-        self._programmes.clear()
+        with self._lock:
+            self._programmes.clear()
 
     def find(self, path: str) -> EndpointId | None:
         """The endpoint with this id, if it can be called."""
@@ -97,54 +126,96 @@ class Models:
         known = str(endpoint) in self._programmes or self._catalog.contract(str(endpoint)) is not None
         return endpoint if known else None
 
-    def programme(self, endpoint: EndpointId) -> Programme:
-        """How the endpoint is to behave."""
-        return self._programmes.get(str(endpoint)) or Programme()
+    def streams(self, endpoint: EndpointId) -> bool:
+        """Whether the endpoint has a route for streaming: where the catalogue says so, and where a test has programmed it.
 
-    def queue_seconds(self, endpoint: EndpointId) -> float:
-        """How long a job waits before it runs."""
-        wanted = self.programme(endpoint).queue_seconds
-        return self._queue_seconds if wanted is None else wanted
+        Source: fal docs, Platform API, model metadata (`stream_url`).
+        """
+        entry = self._catalog.get(str(endpoint))
+        known = entry is not None and bool(entry.metadata.get("stream_url"))
+        return known or str(endpoint) in self._programmes or endpoint.path.endswith("stream")
 
-    def run_seconds(self, endpoint: EndpointId) -> float:
-        """How long a job runs."""
-        wanted = self.programme(endpoint).run_seconds
-        return self._run_seconds if wanted is None else wanted
+    def plan(self, endpoint: EndpointId) -> Plan:
+        """Settle how the next run of the endpoint goes; what was programmed for so many requests is used up by one."""
+        programme = self._next(str(endpoint))
+        waits = self._queue_seconds if programme.queue_seconds is None else programme.queue_seconds
+        runs = self._run_seconds if programme.run_seconds is None else programme.run_seconds
+        return Plan(endpoint, programme, waits, runs)
 
-    def logs(self, endpoint: EndpointId, input: object) -> Sequence[str]:
+    def _next(self, endpoint_id: str) -> Programme:
+        with self._lock:
+            waiting = self._programmes.get(endpoint_id)
+            if not waiting:
+                return Programme()
+            programme = waiting[0]
+            if programme.times is not None:
+                left = programme.times - 1
+                if left:
+                    waiting[0] = replace(programme, times=left)
+                elif len(waiting) > 1:
+                    del waiting[0]
+                else:
+                    # It stays known, so that what a test has done to it is not undone by its last request.
+                    waiting[0] = Programme()
+            return programme
+
+    def logs(self, plan: Plan, input: object) -> Sequence[str]:
         """What a run writes, evenly spread over its time."""
-        programmed = self.programme(endpoint).logs
+        programmed = plan.programme.logs
         if programmed is not None:
             return programmed
         steps = cast("dict[str, Any]", input).get("num_inference_steps") if isinstance(input, dict) else None
         total = steps if isinstance(steps, int) and 0 < steps <= 1000 else _DEFAULT_STEPS
         marks = sorted({round(total * quarter / 4) for quarter in range(1, 5)} - {0})
         progress = [f"{100 * step // total:3d}%|{'█' * (10 * step // total):<10}| {step}/{total}" for step in marks]
-        return [f"Running {endpoint}", *progress, "Done"]
+        return [f"Running {plan.endpoint}", *progress, "Done"]
 
-    def run(self, endpoint: EndpointId, input: object) -> Outcome:
+    def run(self, plan: Plan, input: object) -> Outcome:
         """Run the model: an invalid input is a 422 with every problem in it.
 
         Takes milliseconds, or some tens of them when media are asked for inside the answer (`sync_mode`).
         """
-        programme = self.programme(endpoint)
+        endpoint, programme = plan.endpoint, plan.programme
         if programme.status >= 400:
             return Outcome.of(programme.status, programme.output, programme.headers)
+        if errors := self._problems(endpoint, input):
+            return Outcome.of(422, {"detail": errors})
+        output = programme.output(input) if callable(programme.output) else programme.output
+        units = 1
+        if output is None and programme.stream:
+            output = programme.stream[-1]
+        elif output is None and (answer := self._answer(endpoint, input)) is not None:
+            units, output = answer.count, answer.make()
+        headers = {"x-fal-billable-units": str(units), **programme.headers}
+        return Outcome.of(programme.status, {} if output is None else output, headers)
+
+    def stream(self, plan: Plan, input: object, outcome: Outcome) -> Sequence[Any]:
+        """What a run that has come to this outcome streams: partial outputs, and the output at the end."""
+        programme = plan.programme
+        if programme.stream is not None:
+            final = [] if programme.output is None or programme.stream_type != EVENT_STREAM else [outcome.body]
+            return [*programme.stream, *final]
+        return [*self._drafts(plan.endpoint, input), outcome.body]
+
+    def _problems(self, endpoint: EndpointId, input: object) -> list[dict[str, Any]]:
         contract = self._catalog.contract(str(endpoint))
         if contract is not None:
-            errors = input_errors(contract, input)
-        elif isinstance(input, dict):
-            errors = []
-        else:
-            errors = [field_error("dict_type", "Input should be a valid dictionary", (), input)]
-        if errors:
-            return Outcome.of(422, {"detail": errors})
-        headers = {"x-fal-billable-units": "1"}
-        output = programme.output
-        if output is None and contract is not None:
-            entry = self._catalog.get(str(endpoint))
-            category = str(entry.metadata.get("category", "")) if entry else ""
-            answer = Answer(contract, category, cast("dict[str, Any]", input), self._files, self._file_url)
-            headers["x-fal-billable-units"] = str(answer.count)
-            output = answer.make()
-        return Outcome.of(programme.status, {} if output is None else output, {**headers, **programme.headers})
+            return input_errors(contract, input)
+        if isinstance(input, dict):
+            return []
+        return [field_error("dict_type", "Input should be a valid dictionary", (), input)]
+
+    def _drafts(self, endpoint: EndpointId, input: object) -> list[Any]:
+        """Outputs on the way to the last one: they look like it, with other media."""
+        answers = [self._answer(endpoint, input, draft) for draft in range(1, _DRAFTS + 1)]
+        return [answer.make() for answer in answers if answer is not None]
+
+    def _answer(self, endpoint: EndpointId, input: object, draft: int = 0) -> Answer | None:
+        entry = self._catalog.get(str(endpoint))
+        contract = self._catalog.contract(str(endpoint))
+        if entry is None or contract is None:
+            return None
+        given = cast("dict[str, Any]", input)
+        # The number of a draft leads to other choices, and nothing else in an answer follows from it.
+        seeded = {**given, "": draft} if draft else given
+        return Answer(contract, str(entry.metadata.get("category", "")), seeded, self._files, self._file_url)

@@ -1,8 +1,10 @@
-"""The direct run service: one request, one answer. Source: fal docs, synchronous requests."""
+"""The direct service: one request, one answer, at once or as a stream. Source: fal docs, synchronous requests, streaming."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,9 +12,15 @@ from starlette.routing import BaseRoute, Route
 
 from fal_sandbox.auth import credentials
 from fal_sandbox.bodies import BadBody, json_response, read_json
+from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.ledger import AdmittedJob
+from fal_sandbox.models import Plan
 from fal_sandbox.queue import answer, unauthorized, unknown_application
 from fal_sandbox.state import State
+from fal_sandbox.streams import event, streamed
+
+_STREAM = "/stream"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class RunService:
@@ -22,27 +30,52 @@ class RunService:
         self._state = state
 
     def routes(self) -> list[BaseRoute]:
-        """The service's routes."""
-        return [Route("/{path:path}", self._run, methods=["POST"])]
+        """The service's routes. An application chooses its own methods, so that all are let through."""
+        return [Route("/{path:path}", self._run, methods=_METHODS)]
 
     async def _run(self, request: Request) -> Response:
         path: str = request.path_params["path"].strip("/")
         if credentials(request, self._state.key) != "valid":
             return unauthorized(path)
         models = self._state.models
-        endpoint = models.find(path)
+        endpoint, streaming = self._find(path)
         if endpoint is None:
             return unknown_application(path)
+        if streaming and not models.streams(endpoint):
+            return json_response({"detail": f"Path {_STREAM} not found"}, 404)
         try:
-            value = await read_json(request)
+            value = await _input(request)
         except BadBody as error:
             return json_response({"detail": error.detail}, 422)
         request_id = self._state.jobs.new_request_id()
         self._state.ledger.admitted.append(AdmittedJob(request_id, str(endpoint), value, "run"))
-        outcome = await asyncio.to_thread(models.run, endpoint, value)
+        plan = models.plan(endpoint)
+        outcome = await asyncio.to_thread(models.run, plan, value)
+        headers = {**outcome.headers, "x-fal-request-id": request_id}
+        if streaming and outcome.status < 400:
+            parts = await asyncio.to_thread(models.stream, plan, value, outcome)
+            return streamed(self._parts(plan, parts), plan.programme.stream_type, headers)
         if outcome.status != 422:
             # An input that is refused is refused at once, before any work.
-            await self._state.pause(models.run_seconds(endpoint))
+            await self._state.pulse.pause(plan.run_seconds)
         response = answer(outcome)
         response.headers.setdefault("x-fal-request-id", request_id)
         return response
+
+    def _find(self, path: str) -> tuple[EndpointId | None, bool]:
+        """The endpoint, and whether it is its stream that is asked for."""
+        models = self._state.models
+        if (endpoint := models.find(path)) is not None:
+            return endpoint, path.endswith(_STREAM)
+        return models.find(path.removesuffix(_STREAM)) if path.endswith(_STREAM) else None, True
+
+    async def _parts(self, plan: Plan, parts: Sequence[Any]) -> AsyncIterator[bytes]:
+        pause = plan.run_seconds / max(1, len(parts))
+        for part in parts:
+            await self._state.pulse.pause(pause)
+            yield part if isinstance(part, bytes) else event(part)
+
+
+async def _input(request: Request) -> Any:
+    """The model's input: the body, or with GET the query. Source: the official JS client's `method` option."""
+    return dict(request.query_params) if request.method == "GET" else await read_json(request)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fal_sandbox.catalog import Catalog, default_catalog_path
 from fal_sandbox.faults import Fault
+from fal_sandbox.jobs import LOG_WINDOW_SECONDS
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
-from fal_sandbox.models import Programme
-from fal_sandbox.state import State
+from fal_sandbox.models import EVENT_STREAM, Programme
+from fal_sandbox.pulse import Clock
+from fal_sandbox.state import SERVICES, Settings, State
 
 if TYPE_CHECKING:
     from fal_sandbox.server import Server
@@ -24,13 +26,7 @@ T = TypeVar("T")
 DEFAULT_KEY = "sandbox-id:sandbox-secret"
 """The key that a sandbox accepts unless it is given another."""
 
-_SERVICE_PATHS = {
-    "FAL_QUEUE_URL": "/queue",
-    "FAL_RUN_URL": "/run",
-    "FAL_CDN_URL": "/cdn",
-    "FAL_API_URL": "/api/v1",
-    "FAL_SCHEMA_URL": "/schema/openapi.json",
-}
+_NOT_RUNNING = "the sandbox is not running; start() it, or use it in a with statement"
 _BACKLOG = 2048
 
 
@@ -44,6 +40,7 @@ class Sandbox:
         key: the only key that is accepted.
         queue_seconds: how long a job waits.
         run_seconds: how long it then runs.
+        log_window: how many seconds of a job's log a poll of its status shows, up to now or to its end.
         clock: tells the time that jobs go by, in seconds since the epoch.
 
     Raises:
@@ -60,7 +57,8 @@ class Sandbox:
         key: str = DEFAULT_KEY,
         queue_seconds: float = 0.05,
         run_seconds: float = 0.15,
-        clock: Callable[[], float] = time.time,
+        log_window: float = LOG_WINDOW_SECONDS,
+        clock: Clock = time.time,
     ) -> None:
         if not isinstance(catalog, Catalog):
             path = catalog if catalog is not None else default_catalog_path()
@@ -69,7 +67,8 @@ class Sandbox:
         self.key = key
         self._host = host
         self._port = port
-        self._state = State(catalog, key, queue_seconds, run_seconds, clock)
+        settings = Settings(queue_seconds=queue_seconds, run_seconds=run_seconds, log_window=log_window)
+        self._state = State(catalog, key, settings, clock)
         self._server: Server | None = None
 
     def start(self) -> Self:
@@ -91,15 +90,14 @@ class Sandbox:
 
         listener = _listen(self._host, self._port)
         self._state.url = _url(listener)
-        self._state.stopping.clear()
-        self._server = Server(build(self._state), listener)
+        self._server = Server(build(self._state), [listener], self._state.pulse.start)
         self._server.start()
         return self
 
     def stop(self) -> None:
         """Stop serving; what was received can still be looked at."""
         if self._server is not None:
-            self._state.stopping.set()
+            self._state.pulse.stop()
             self._server.stop()
             self._server = None
 
@@ -135,12 +133,19 @@ class Sandbox:
             RuntimeError: if the sandbox has not been started.
         """
         if self._server is None:
-            raise RuntimeError("the sandbox is not running; start() it, or use it in a with statement")
+            raise RuntimeError(_NOT_RUNNING)
         return self._state.url
 
     def environment(self) -> dict[str, str]:
-        """The environment variables that point `fal_runtime` here: the services' URLs and the key."""
-        return {**{name: self.url + path for name, path in _SERVICE_PATHS.items()}, "FAL_KEY": self.key}
+        """The environment variables that point `fal_runtime` here: the services' URLs and the key.
+
+        Raises:
+            RuntimeError: if the sandbox has not been started.
+        """
+        if self._server is None:
+            raise RuntimeError(_NOT_RUNNING)
+        urls = {variable: self._state.service_url(service) for service, (variable, _) in SERVICES.items()}
+        return {**urls, "FAL_KEY": self.key}
 
     @property
     def requests(self) -> list[ReceivedRequest]:
@@ -154,38 +159,66 @@ class Sandbox:
 
     def respond(
         self,
-        endpoint_id: str,
+        endpoint: object,
         output: Any = None,
         *,
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        after: float | None = None,
         queue_seconds: float | None = None,
         run_seconds: float | None = None,
         logs: Sequence[str] | None = None,
         cancellable: bool = True,
+        stream: Sequence[Any] | None = None,
+        stream_type: str = EVENT_STREAM,
+        times: int | None = None,
     ) -> None:
         """Decide how an endpoint behaves from now on, until `reset`. It need not be in the catalogue.
 
+        sandbox.respond(flux_dev, flux_dev.Output(...), after=0.3, logs=["one", "two"])
+        sandbox.respond("acme/teller", stream=[{"text": "on"}, {"text": "once"}])
+        sandbox.respond("acme/echo", lambda input: {"text": input["text"]})
+        sandbox.respond("acme/shaky", {"detail": "No runner"}, status=503, times=1)
+
         Args:
-            endpoint_id: the whole id.
-            output: what it answers; by default an answer made from its schema. With an error status, the error's body.
+            endpoint: the whole id, or a generated module or an `Endpoint`, which know it.
+            output: what it answers: plain JSON values, a typed output, or a function that makes one of the input, called
+                in any thread. By default an answer made from its schema. With an error status, the error's body.
             status: the HTTP status of its answer. Below 400 the input is validated first.
             headers: more headers of its answer.
+            after: seconds until it has answered: it does not wait, and runs so long.
             queue_seconds: how long its jobs wait.
             run_seconds: how long they run.
             logs: the lines they log, evenly spread over the run.
             cancellable: whether a running job heeds a cancellation.
+            stream: what it streams before the output, evenly spread over the run, or altogether if there is no output.
+                Bytes go out as they are, anything else as an event's JSON.
+            stream_type: the content type of its stream. If it is not that of events, all of `stream` must be bytes.
+            times: how many requests this is for; by default all from now on.
+
+        Raises:
+            TypeError: for an endpoint that is none, or a binary stream of anything but bytes.
+            ValueError: for times below one.
         """
+        if times is not None and times < 1:
+            raise ValueError(f"times is {times}; it counts requests, from 1")
+        if stream_type != EVENT_STREAM and not all(isinstance(part, bytes) for part in stream or ()):
+            raise TypeError(f"a stream of type {stream_type} is made of bytes")
+        if after is not None:
+            queue_seconds, run_seconds = 0.0 if queue_seconds is None else queue_seconds, after
         programme = Programme(
-            output=output,
+            output=_plain(output),
             status=status,
             headers={name.lower(): value for name, value in (headers or {}).items()},
             queue_seconds=queue_seconds,
             run_seconds=run_seconds,
             logs=None if logs is None else tuple(logs),
             cancellable=cancellable,
+            stream=None if stream is None else [_plain(part) for part in stream],
+            stream_type=stream_type,
+            times=times,
         )
-        self._state.models.program(endpoint_id, programme)
+        self._state.models.program(_id_of(endpoint), programme)
 
     def fail_next(
         self,
@@ -232,9 +265,47 @@ class Sandbox:
         _ = self.url  # which raises
         return make(type_, seed, self._state.files, self._state.file_url)
 
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock on: jobs get done, results and tokens run out, as if so much time had passed.
+
+        Raises:
+            ValueError: for a negative time.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"the clock cannot be moved by {seconds} seconds")
+        self._state.pulse.advance(seconds)
+
     def reset(self) -> None:
         """Forget all requests, jobs, files, programmes and faults; request ids are not used again."""
         self._state.clear()
+
+
+def _id_of(endpoint: object) -> str:
+    """The id that an id, an `Endpoint` or a generated module stands for. Neither kind need be installed."""
+    for candidate in (
+        endpoint,
+        getattr(endpoint, "id", None),
+        getattr(getattr(endpoint, "endpoint", None), "id", None),
+    ):
+        if isinstance(candidate, str):
+            return candidate
+    raise TypeError(
+        f"{endpoint!r} is no endpoint; give an id such as 'fal-ai/flux/dev', a generated module or an Endpoint"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The JSON value of a typed output; bytes and functions stay what they are."""
+    if value is None or isinstance(value, str | bytes | int | float) or (callable(value)):
+        return value
+    from msgspec import to_builtins
+
+    return to_builtins(value, enc_hook=_model_dump)
+
+
+def _model_dump(value: Any) -> Any:
+    # A pydantic model, of which nothing else needs to be known.
+    return value.model_dump(mode="json", exclude_unset=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

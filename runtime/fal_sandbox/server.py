@@ -5,21 +5,50 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as HttpProtocol
+else:
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as HttpProtocol
+    except ModuleNotFoundError:
+        from uvicorn.protocols.http.h11_impl import H11Protocol as HttpProtocol
+
+
+_BACKLOG = 2048
+_MAX_FRAME = 64 * 2**20
 
 
 class Server:
-    """Serves an ASGI application on an open listening socket until `stop`."""
+    """Serves an ASGI application on open listening sockets until `stop`.
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    Args:
+        app: the application.
+        listeners: the sockets.
+        on_start: told the loop that everything runs on, before the first request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, listeners: list[socket.socket], on_start: Callable[[asyncio.AbstractEventLoop], None]
+    ) -> None:
         config = uvicorn.Config(
-            app, http=_Protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+            app,
+            http=_Protocol,
+            ws="websockets-sansio",
+            ws_max_size=_MAX_FRAME,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
         )
-        self._uvicorn = _Uvicorn(config)
-        self._thread = threading.Thread(target=self._uvicorn.run, args=([listener],), name="fal-sandbox", daemon=True)
+        self._uvicorn = _Uvicorn(config, on_start)
+        self._thread = threading.Thread(target=self._uvicorn.run, args=(listeners,), name="fal-sandbox", daemon=True)
 
     def start(self) -> None:
         """Start, and return when requests are answered."""
@@ -38,18 +67,20 @@ class Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[asyncio.AbstractEventLoop], None]) -> None:
         super().__init__(config)
+        self._on_start = on_start
         self.ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
+            self._on_start(asyncio.get_running_loop())
             await super().startup(sockets)
         finally:
             self.ready.set()
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpProtocol):
     """Lets the application reach its connection: a fault closes it without an answer, for which ASGI has no word."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from fal_sandbox.catalog import Catalog
 from fal_sandbox.faults import FaultPlan
 from fal_sandbox.files import FileStore
-from fal_sandbox.jobs import Clock, JobBook
+from fal_sandbox.jobs import LOG_WINDOW_SECONDS, JobBook
 from fal_sandbox.ledger import Ledger
 from fal_sandbox.models import Models
+from fal_sandbox.pulse import Clock, Pulse
 
-_TICK_SECONDS = 0.05
+SERVICES: dict[str, tuple[str, str]] = {
+    "queue": ("FAL_QUEUE_URL", "/queue"),
+    "run": ("FAL_RUN_URL", "/run"),
+    "realtime": ("FAL_REALTIME_URL", "/realtime"),
+    "rest": ("FAL_REST_URL", "/rest"),
+    "cdn": ("FAL_CDN_URL", "/cdn"),
+    "api": ("FAL_API_URL", "/api/v1"),
+    "schema": ("FAL_SCHEMA_URL", "/schema/openapi.json"),
+    "jwks": ("FAL_JWKS_URL", "/rest/.well-known/jwks.json"),
+}
+"""Each service: the environment variable that holds its URL, and its path here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a sandbox is told when it is made; times are in seconds."""
+
+    queue_seconds: float
+    run_seconds: float
+    log_window: float = LOG_WINDOW_SECONDS
 
 
 @dataclass(eq=False)
@@ -22,32 +43,38 @@ class State:
 
     catalog: Catalog
     key: str
-    queue_seconds: float
-    run_seconds: float
+    settings: Settings
     clock: Clock
     url: str = ""
     """Where the sandbox is reached; known once it listens."""
-    stopping: threading.Event = field(default_factory=threading.Event)
     ledger: Ledger = field(default_factory=Ledger)
     faults: FaultPlan = field(default_factory=FaultPlan)
     files: FileStore = field(default_factory=FileStore)
+    pulse: Pulse = field(init=False)
     models: Models = field(init=False)
     jobs: JobBook = field(init=False)
+    _tasks: set[asyncio.Task[None]] = field(init=False, default_factory=set["asyncio.Task[None]"])
 
     def __post_init__(self) -> None:
-        self.models = Models(self.catalog, self.files, self.file_url, self.queue_seconds, self.run_seconds)
-        self.jobs = JobBook(self.models, self.ledger, self.clock)
+        self.pulse = Pulse(self.clock)
+        timing = (self.settings.queue_seconds, self.settings.run_seconds)
+        self.models = Models(self.catalog, self.files, self.file_url, *timing)
+        self.jobs = JobBook(self.models, self.ledger, self.pulse)
+
+    def service_url(self, service: str) -> str:
+        """The base URL of a service, by its name in `SERVICES`."""
+        url = self.url + SERVICES[service][1]
+        return url.replace("http", "ws", 1) if service == "realtime" else url
 
     def file_url(self, name: str) -> str:
         """Where a generated file is downloaded."""
-        return f"{self.url}/cdn/files/{name}"
+        return f"{self.service_url('cdn')}/files/{name}"
 
-    async def pause(self, seconds: float) -> None:
-        """Wait, but not beyond the sandbox's end: a server must not be held up by a slow answer."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while (left := end - loop.time()) > 0 and not self.stopping.is_set():
-            await asyncio.sleep(min(left, _TICK_SECONDS))
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something go on beside the requests."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def clear(self) -> None:
         """Go back to how it was in the beginning; request ids go on."""

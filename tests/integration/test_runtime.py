@@ -232,7 +232,7 @@ def test_a_server_that_is_not_there(call: Caller, sandbox: Sandbox) -> None:
     with pytest.raises(errors.NoConnectionError, match=f"{address} could not be reached") as caught:
         call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
     assert not isinstance(caught.value, errors.SubmissionUnknownError)
-    assert type(caught.value.__cause__).__name__ == "ConnectError"
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
 
 def test_leaving_subscribe_cancels(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
@@ -257,8 +257,9 @@ def test_leaving_subscribe_cancels(call: Caller, echo: Echo, sandbox: Sandbox) -
         call(echo, "subscribe", Input(prompt="x"), start_timeout=0.2)
     assert not_started.value.clock == "start"
     cancelled = [request.path for request in sandbox.requests if request.path.endswith("/cancel")]
-    left, refused = sandbox.admitted[:-1], sandbox.admitted[-1]  # the platform itself ends what does not start in time
-    assert cancelled == [f"/queue/tests/echo/requests/{job.request_id}/cancel" for job in left]
+    # The platform itself ends what does not start in time; the client may try to, if it is quicker.
+    left, refused = sandbox.admitted[:-1], sandbox.admitted[-1]
+    assert cancelled[: len(left)] == [f"/queue/tests/echo/requests/{job.request_id}/cancel" for job in left]
     assert not_started.value.request_id == refused.request_id
     for caught in (timed_out, ran, failed, interrupted):
         assert "answered CANCELLATION_REQUESTED" in caught.value.__notes__[0]
@@ -351,7 +352,7 @@ def test_a_request_that_ended_with_an_error_raises_it(call: Caller, echo: Echo, 
 )
 def test_an_unknown_status_ends_the_waiting(call: Caller, echo: Echo, sandbox: Sandbox, body: Any, cause: str) -> None:
     sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=0.0)
-    sandbox.fail_next("*/status", status=200, body=body)
+    sandbox.fail_next("*/status*", status=200, body=body, times=9)
     with pytest.raises(errors.FalError, match=cause) as caught:
         call(echo, "subscribe", Input(prompt="x"))
     assert caught.value.body is None or b"hello" in caught.value.body or b"progress" in caught.value.body
