@@ -13,6 +13,7 @@ from fal_runtime.models import FileInput, InputModel, OutputModel, default
 from fal_runtime.queue import Completed, InProgress, Queued, Status
 from fal_runtime.result import LogEntry, Result
 from fal_runtime.retry import Retry
+from fal_runtime.schema import json_schema
 from fal_runtime.settings import Timeouts
 from fal_runtime.stream import AsyncEventStream, EventStream
 
@@ -40,4 +41,5 @@ __all__ = [
     "default",
     "endpoint",
     "errors",
+    "json_schema",
 ]

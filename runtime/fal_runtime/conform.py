@@ -295,12 +295,17 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: str, problems
 def _unknown(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:
     """Report what is no field, with what was meant."""
     known = [field.encode_name for field in info.fields]
-    for key in value.keys() - {*known, info.tag_field}:
+    for key in value:
+        if key in known or key == info.tag_field:
+            continue
         near = difflib.get_close_matches(key, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"is not a field of {info.cls.__name__}{hint}"
         where = f"{path}.{key}" if path else key
-        problems.append(FieldError(path=where, rule="extra_forbidden", message=message, allowed=tuple(known)))
+        problem = FieldError(
+            path=where, rule="extra_forbidden", message=message, given=value[key], allowed=tuple(known)
+        )
+        problems.append(problem)
 
 
 def _tag(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:

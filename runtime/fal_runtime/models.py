@@ -52,6 +52,21 @@ class _InputMeta(msgspec.StructMeta):
                 raise _explained(cls, args, fields, error) from None
 
 
+class _DataclassFields:
+    """Makes FastAPI take a model for a body, and `dataclasses` for one of its own, without a cost before they ask."""
+
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        from fal_runtime.interop import dataclass_fields
+
+        return dataclass_fields(owner, instance)
+
+
+class _DataclassParams:
+    """What `pprint` asks of a dataclass: that it has a `__repr__` of its own."""
+
+    repr = False
+
+
 class _Model(msgspec.Struct, kw_only=True):
     """What inputs and outputs have in common."""
 
@@ -83,6 +98,9 @@ class _Model(msgspec.Struct, kw_only=True):
             from fal_runtime.interop import pydantic_json_schema
 
             return pydantic_json_schema(cls, handler)
+
+        __dataclass_fields__ = _DataclassFields()
+        __dataclass_params__ = _DataclassParams()
 
 
 class InputModel(_Model, kw_only=True, repr_omit_defaults=True, forbid_unknown_fields=True, metaclass=_InputMeta):

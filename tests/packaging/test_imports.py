@@ -68,6 +68,18 @@ assert msgspec.json.encode(request) == b'{"prompt":"x","image_size":{"width":640
     assert not HEAVY & tops(loaded_by(code, tmp_path))
 
 
+def test_nothing_is_loaded_for_pydantic_before_it_asks(tmp_path: Path) -> None:
+    code = """
+import fal_runtime
+from fal_endpoints.fal_ai import flux_dev
+
+request = flux_dev.Input.from_dict({"prompt": "x", "num_images": 2})
+assert request.replace(seed=1).to_dict() == {"prompt": "x", "num_images": 2, "seed": 1}
+assert fal_runtime.json_schema(flux_dev.Input)["required"] == ["prompt"]
+"""
+    assert not (HEAVY | {"dataclasses", "pydantic_core"}) & tops(loaded_by(code, tmp_path))
+
+
 @pytest.mark.parametrize("package", ["fal_runtime", "fal_sandbox", "fal_codegen"])
 def test_importing_a_package_loads_no_extra(package: str, tmp_path: Path) -> None:
     heavy = HEAVY if package != "fal_sandbox" else EXTRAS | {"httpx"}
