@@ -41,10 +41,13 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
 
 @pytest.fixture
 def echo(sandbox: Sandbox) -> Endpoint[Input, Output]:
-    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.02, run_seconds=0.05, logs=["one", "two"])
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.15, run_seconds=0.15, logs=["one", "two"])
     return Endpoint(ECHO, Input, Output)
 
 
-@pytest.fixture(params=["blocking", "async"])
-def call(request: pytest.FixtureRequest) -> Caller:
-    return Caller(request.param)
+@pytest.fixture(params=["blocking-httpx", "async-httpx", "blocking-pyreqwest", "async-pyreqwest"])
+def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """Calls a verb blocking or async, over either of the libraries that speak HTTP."""
+    mode, _, http = request.param.partition("-")
+    monkeypatch.setenv("FAL_HTTP", http)
+    return Caller(mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -37,6 +38,7 @@ from fal_runtime.transport import (
     Response,
     Stream,
     Unanswered,
+    drive,
     lower,
     whole,
 )
@@ -237,11 +239,13 @@ class Pools:
 
     def _http(self, *, asynchronous: bool) -> Http:
         """What speaks HTTP: the caller's client or transport if it is of the right kind, or else one of our own."""
+        client, transport = self._given
+        if client is None and transport is None:
+            return _own_http(asynchronous=asynchronous)
         import httpx
 
         from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
 
-        client, transport = self._given
         if asynchronous:
             if client is None and isinstance(transport, httpx.AsyncBaseTransport):
                 client = httpx.AsyncClient(transport=transport)
@@ -251,8 +255,6 @@ class Pools:
         return BlockingHttpx(client if isinstance(client, httpx.Client) else None)
 
     def close(self) -> None:
-        from fal_runtime.transport import drive
-
         with self._lock:
             if self._blocking is not None:
                 drive(self._blocking.close())
@@ -272,12 +274,37 @@ class Pools:
         self._lock, self._blocking, self._per_loop = threading.Lock(), None, weakref.WeakKeyDictionary()
 
 
+def _own_http(*, asynchronous: bool) -> Http:
+    """`pyreqwest` where it is installed and `FAL_HTTP` does not say otherwise, or else `httpx`."""
+    wanted = os.environ.get("FAL_HTTP", "")
+    if wanted not in ("", "httpx", "pyreqwest"):
+        raise ConfigurationError(f"FAL_HTTP is 'httpx' or 'pyreqwest', not {wanted!r}")
+    if wanted != "httpx" and not _forked:
+        try:
+            from fal_runtime.http_pyreqwest import AsyncPyreqwest, BlockingPyreqwest
+        except ModuleNotFoundError as error:
+            if wanted:
+                text = "FAL_HTTP=pyreqwest needs pyreqwest; run: pip install 'fal-bindings[fast]'"
+                raise ConfigurationError(text) from error
+        else:
+            return AsyncPyreqwest() if asynchronous else BlockingPyreqwest()
+    from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
+
+    return AsyncHttpx() if asynchronous else BlockingHttpx()
+
+
 _all_pools: weakref.WeakSet[Pools] = weakref.WeakSet()
 _inherited: list[Any] = []
 """Connections that a forked process must neither use nor close."""
 
 
+_forked = False
+"""Whether this is the child of a process that had loaded `pyreqwest`, whose threads do not live on in it."""
+
+
 def _after_fork() -> None:
+    global _forked
+    _forked = _forked or "pyreqwest" in sys.modules
     for pools in list(_all_pools):
         pools.forget()
 

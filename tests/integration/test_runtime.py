@@ -232,7 +232,7 @@ def test_a_server_that_is_not_there(call: Caller, sandbox: Sandbox) -> None:
     with pytest.raises(errors.NoConnectionError, match=f"{address} could not be reached") as caught:
         call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
     assert not isinstance(caught.value, errors.SubmissionUnknownError)
-    assert isinstance(caught.value.__cause__, httpx.ConnectError)
+    assert type(caught.value.__cause__).__name__ == "ConnectError"
 
 
 def test_leaving_subscribe_cancels(call: Caller, echo: Echo, sandbox: Sandbox) -> None:

@@ -1,0 +1,233 @@
+"""HTTP by `pyreqwest`, for speed: taken by itself where the extra `[fast]` is installed, unless `FAL_HTTP=httpx`."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
+from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import BaseResponse
+from pyreqwest.response import Response as AsyncResponse
+
+from fal_runtime.http_httpx import BlockingHttpx
+from fal_runtime.transport import Body, NotSent, Request, Response, Stream, Unanswered
+
+__all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
+
+_CONNECTING = "client error (Connect)"
+"""The cause of every failure to connect. The exceptions' own classes also cover requests that were sent."""
+
+
+@contextmanager
+def _classified() -> Generator[None, None, None]:
+    """Tell what a failure means for the request: did any of it leave?"""
+    try:
+        yield
+    except (PyreqwestError, ValueError) as error:
+        raise _meaning(error) from error
+
+
+def _meaning(error: Exception) -> NotSent | Unanswered:
+    if not isinstance(error, DetailedPyreqwestError):
+        return NotSent(type(error).__name__)  # the URL or a header could not be read
+    causes = [cause["message"] for cause in (error.details or {}).get("causes") or ()]
+    text = causes[-1] if causes else type(error).__name__
+    return NotSent(text) if _CONNECTING in causes else Unanswered(text)
+
+
+def _configured(builder: Any, request: Request) -> Any:
+    builder = builder.follow_redirects(request.follow_redirects).referer(False)
+    builder = builder.connect_timeout(timedelta(seconds=request.connect_timeout))
+    builder = builder.tcp_keepalive(timedelta(seconds=30)).pool_idle_timeout(timedelta(seconds=30))
+    return builder if request.timeout is None else builder.read_timeout(timedelta(seconds=request.timeout))
+
+
+def _key(request: Request) -> tuple[float, float | None, bool]:
+    """What is set for a whole client: requests that agree in it share one."""
+    return request.connect_timeout, request.timeout, request.follow_redirects
+
+
+def _built(client: Any, request: Request) -> Any:
+    builder = client.request(request.method, request.url).headers(request.headers)
+    if request.total is not None:
+        builder = builder.timeout(timedelta(seconds=request.total))
+    body = request.body
+    if body is None:
+        return builder
+    if isinstance(body, bytes):
+        return builder.body_bytes(body)
+    return builder.header("content-length", str(body.size)).body_stream(_Upload(body))
+
+
+class _Upload:
+    """A body that is read while it is sent."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def __iter__(self) -> Generator[bytes, None, None]:
+        yield from self._body.chunks()
+
+
+def _headers(response: BaseResponse) -> dict[str, str]:
+    return dict(response.headers.items())
+
+
+class _Worker:
+    """A thread with a client of its own, for the main thread.
+
+    A call into `pyreqwest` does not hear Ctrl-C. A thread that waits for another one does, and closing the client then
+    ends the call and its connection.
+    """
+
+    def __init__(self) -> None:
+        self.clients = _Clients()
+        self._orders: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="fal-runtime", daemon=True).start()
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            try:
+                self._outcomes.put((order(), None))
+            except BaseException as error:  # it is raised where it was ordered
+                self._outcomes.put((None, error))
+
+    def do(self, order: Callable[[], Any]) -> Any:
+        self._orders.put(order)
+        result, error = self._outcomes.get()
+        if error is not None:
+            raise error
+        return result
+
+    def dismiss(self) -> None:
+        """End the thread, and what it is doing."""
+        self.clients.close()
+        self._orders.put(None)
+
+
+class _Clients:
+    """Blocking clients by their settings."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Any, SyncClient] = {}
+
+    def get(self, request: Request) -> SyncClient:
+        key = _key(request)
+        client = self._clients.get(key)
+        if client is None:
+            client = self._clients[key] = _configured(SyncClientBuilder(), request).build()
+        return client
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def send(self, request: Request) -> Response:
+        with _classified():
+            response = _built(self.get(request), request).build().send()
+            return Response(status=response.status, headers=_headers(response), body=response.bytes().to_bytes())
+
+
+class BlockingPyreqwest:
+    """`Http` in the calling thread. Answers that are read as they arrive come by `httpx`, which can be interrupted."""
+
+    def __init__(self) -> None:
+        self._clients = _Clients()
+        self._streams = BlockingHttpx()
+        self._worker: _Worker | None = None
+        self.open = self._streams.open
+
+    async def send(self, request: Request) -> Response:
+        if threading.current_thread() is not threading.main_thread():
+            return self._clients.send(request)
+        worker, self._worker = self._worker or _Worker(), None
+        try:
+            response: Response = worker.do(lambda: worker.clients.send(request))
+        except (NotSent, Unanswered):
+            self._worker = worker
+            raise
+        except BaseException:
+            worker.dismiss()
+            raise
+        self._worker = worker
+        return response
+
+    async def close(self) -> None:
+        if self._worker is not None:
+            self._worker.dismiss()
+            self._worker = None
+        self._clients.close()
+        await self._streams.close()
+
+
+class _AsyncStream:
+    def __init__(self, request: StreamRequest, response: AsyncResponse) -> None:
+        self._request = request
+        self._response = response
+        self._open = True
+        self.status = response.status
+        self.headers = _headers(response)
+
+    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
+        import asyncio
+
+        reader = self._response.body_reader
+        with _classified():
+            while True:
+                try:
+                    async with asyncio.timeout(left() if left is not None else None):
+                        chunk = await reader.read_chunk()
+                except TimeoutError as error:
+                    if isinstance(error, PyreqwestError):
+                        raise
+                    raise Unanswered("nothing came in time") from error
+                if chunk is None:
+                    return
+                yield chunk.to_bytes()
+
+    async def close(self) -> None:
+        if self._open:
+            self._open = False
+            await self._request.__aexit__(None, None, None)
+
+
+class AsyncPyreqwest:
+    """`Http` on the running event loop."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Any, Client] = {}
+
+    def _client(self, request: Request) -> Client:
+        key = _key(request)
+        client = self._clients.get(key)
+        if client is None:
+            client = self._clients[key] = _configured(ClientBuilder(), request).build()
+        return client
+
+    async def send(self, request: Request) -> Response:
+        try:
+            response = await _built(self._client(request), request).build().send()
+            body = await response.bytes()
+        except (PyreqwestError, ValueError) as error:
+            raise _meaning(error) from error
+        return Response(status=response.status, headers=_headers(response), body=body.to_bytes())
+
+    async def open(self, request: Request) -> Stream:
+        with _classified():
+            # Without a buffer of its own an answer is handed over as soon as its headers are here.
+            streamed = _built(self._client(request), request).streamed_read_buffer_limit(0).build_streamed()
+            response = await streamed.__aenter__()
+        return _AsyncStream(streamed, response)
+
+    async def close(self) -> None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.close()
