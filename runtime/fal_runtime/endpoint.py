@@ -17,6 +17,7 @@ from fal_runtime.transport import drive, iterate
 
 if TYPE_CHECKING:
     from fal_runtime.lifecycle import Lifecycle
+    from fal_runtime.webhooks import Headers, WebhookEvent, WebhookOptions
 
 __all__ = [
     "CallOptions",
@@ -289,6 +290,32 @@ class Endpoint(Verbs[I, O, O]):
     def with_result(self) -> Verbs[I, O, Result[O]]:
         """The same verbs, each giving a `Result`: the output, and what else the platform said about the request."""
         return Verbs(self.id, self.input_type, self.output_type, _itself)
+
+    def parse_webhook(self, headers: Headers, body: bytes, **options: Unpack[WebhookOptions]) -> WebhookEvent[O]:
+        """Check that a webhook's delivery comes from the platform, and read it.
+
+        Args:
+            headers: The request's headers, as any framework has them.
+            body: The request's body, byte by byte as it came.
+            options: See `fal_runtime.webhooks.WebhookOptions`.
+
+        Raises:
+            WebhookSignatureError: if it is not to be trusted; and what else `fal_runtime.webhooks.verify` raises.
+        """
+        return drive(self._receive(blocking(options.get("client")), headers, body, options))
+
+    async def parse_webhook_async(
+        self, headers: Headers, body: bytes, **options: Unpack[WebhookOptions]
+    ) -> WebhookEvent[O]:
+        """Check that a webhook's delivery comes from the platform, and read it, as `parse_webhook` does."""
+        return await self._receive(running(options.get("client")), headers, body, options)
+
+    async def _receive(
+        self, channel: Channel, headers: Headers, body: bytes, options: WebhookOptions
+    ) -> WebhookEvent[O]:
+        from fal_runtime.webhooks import receive
+
+        return await receive(channel, headers, body, options, endpoint_id=self.id, output=self.output_type)
 
 
 def endpoint(endpoint_id: str) -> Endpoint[dict[str, Any], Any]:

@@ -10,6 +10,7 @@
     ├── NoConnectionError               no answer: the network failed, and what was asked was safe to give up
     │   ├── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
     │   └── StreamTruncated             a stream broke off before its last event
+    ├── WebhookSignatureError           a webhook is not to be trusted, or no longer
     ├── TimeoutExpired                  one of the caller's clocks ran out (also a `TimeoutError`)
     │   └── StartTimeout                the request did not start in time
     └── ServiceError                    the platform answered with an error
@@ -56,6 +57,7 @@ __all__ = [
     "StreamTruncated",
     "SubmissionUnknownError",
     "TimeoutExpired",
+    "WebhookSignatureError",
     "error_from_response",
 ]
 
@@ -199,6 +201,20 @@ class StartTimeout(TimeoutExpired):
     """The request did not start within `start_timeout`."""
 
     clock = "start"
+
+
+class WebhookSignatureError(FalError):
+    """A webhook is not to be trusted.
+
+    Attributes:
+        reason: `missing` (a header), `malformed` (a header), `stale` (its timestamp), `signature`, or `replay`.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, reason: str, **about: Any) -> None:
+        super().__init__(message, **about)
+        self.reason = reason
 
 
 class ServiceError(FalError):

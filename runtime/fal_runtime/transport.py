@@ -124,8 +124,8 @@ class IO(Http, Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
-    async def invoke(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Call a caller's function, and await what it returns if that can be awaited."""
+    async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
+        """Call a caller's function, await what it returns if that can be awaited, and return the outcome."""
         ...
 
     async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
@@ -186,12 +186,13 @@ class BlockingIO:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    async def invoke(self, callback: Callable[..., Any], *args: Any) -> None:
+    async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
         outcome = callback(*args)
         if hasattr(outcome, "__await__"):
             outcome.close()
             name = getattr(callback, "__name__", "callback")
             raise TypeError(f"{name} is a coroutine function; give a plain function, or call the _async verb")
+        return outcome
 
     async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
         return await operation
@@ -248,11 +249,12 @@ class AsyncIO:
 
         await asyncio.sleep(seconds)
 
-    async def invoke(self, callback: Callable[..., Any], *args: Any) -> None:
+    async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
         outcome: Any = callback(*args)
         if hasattr(outcome, "__await__"):
             awaitable: Awaitable[Any] = outcome
-            await awaitable
+            return await awaitable
+        return outcome
 
     async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
         import asyncio
