@@ -14,6 +14,7 @@ from fal_sandbox.examples import example
 from fal_sandbox.faults import Fault
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
 from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
+from fal_sandbox.storage import StoredFile
 
 __all__ = [
     "DEFAULT_KEY",
@@ -23,6 +24,7 @@ __all__ = [
     "Fault",
     "ReceivedRequest",
     "Sandbox",
+    "StoredFile",
     "default_catalog_path",
     "example",
 ]

@@ -14,12 +14,14 @@ from fal_sandbox.cdn import CdnService
 from fal_sandbox.front import Front
 from fal_sandbox.platform import PlatformService, SchemaService
 from fal_sandbox.queue import QueueService
+from fal_sandbox.rest import RestService
 from fal_sandbox.run import RunService
 from fal_sandbox.state import State
 
-_SERVICES: dict[str, type[QueueService | RunService | CdnService | PlatformService | SchemaService]] = {
+_SERVICES: dict[str, type[QueueService | RunService | RestService | CdnService | PlatformService | SchemaService]] = {
     "/queue": QueueService,
     "/run": RunService,
+    "/rest": RestService,
     "/cdn": CdnService,
     "/api/v1": PlatformService,
     "/schema": SchemaService,

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fal_sandbox.blobs import HELD_BYTES, Blob
 from fal_sandbox.faults import Fault
 from fal_sandbox.ledger import ReceivedRequest
 from fal_sandbox.state import State
 
 _WITHHELD = 1024
 """How many bytes of a cut-off body are announced and never sent."""
+_HEAD_BYTES = 4096
+"""How much of a large body is written down."""
+
+
+class _Gone(Exception):
+    """The client has left in the middle of its request."""
 
 
 class Front:
@@ -24,25 +32,38 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        body = await _read(receive)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        try:
+            blob = await self._state.blobs.take(_incoming(receive))
+        except _Gone:
+            return None
+        try:
+            await self._serve(blob, scope, receive, send)
+        finally:
+            if scope["state"].get("kept") is not blob:
+                self._state.blobs.drop(blob)
+        return None
+
+    async def _serve(self, blob: Blob, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["blob"] = blob
         request = ReceivedRequest(
             scope["method"],
             scope["path"],
             parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True),
             _headers(scope),
-            body,
+            blob.read() if blob.size <= HELD_BYTES else blob.read(0, _HEAD_BYTES),
+            blob.size,
         )
         self._state.ledger.requests.append(request)
         fault = self._state.faults.take(request.method, request.path)
-        if fault is None:
-            return await self._app(scope, _replay(body, receive), send)
-        await self._state.pulse.pause(fault.delay_seconds)
-        if not fault.replaces:
-            return await self._app(scope, _replay(body, receive), send)
-        if fault.processed:
-            await self._app(scope, _replay(body, receive), _discard)
-        await _strike(fault, scope, receive, send)
-        return None
+        if fault is not None:
+            await self._state.pulse.pause(fault.delay_seconds)
+            if fault.replaces:
+                if fault.processed:
+                    await self._app(scope, _replay(blob, receive), _discard)
+                return await _strike(fault, scope, receive, send)
+        return await self._app(scope, _replay(blob, receive), send)
 
 
 async def _strike(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,20 +90,29 @@ async def _strike(fault: Fault, scope: Scope, receive: Receive, send: Send) -> N
             pass
 
 
-async def _read(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    while True:
+async def _incoming(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
         message = await receive()
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        more = message.get("more_body", False)
+        yield message.get("body", b"")
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(blob: Blob, receive: Receive) -> Receive:
+    chunks: Iterator[bytes] = blob.chunks()
+    left = blob.size
+    begun = False
 
     async def replayed() -> Message:
-        return messages.pop() if messages else await receive()
+        nonlocal left, begun
+        if begun and not left:
+            return await receive()
+        begun = True
+        chunk = next(chunks, b"")
+        left -= len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": left > 0}
 
     return replayed
 

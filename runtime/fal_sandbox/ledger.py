@@ -21,13 +21,18 @@ class ReceivedRequest:
     headers: dict[str, str]
     """With lower-case names; of a repeated header, the values joined with a comma."""
     body: bytes
+    """All of a small body; of one above 256 KiB, the first 4 KiB."""
+    size: int = 0
+    """How many bytes the body had."""
 
     def json(self) -> Any:
         """The body as JSON.
 
         Raises:
-            ValueError: if it is not.
+            ValueError: if it is not, or is too large to have been kept.
         """
+        if self.size > len(self.body):
+            raise ValueError(f"of this body of {self.size} bytes only the first {len(self.body)} have been kept")
         return json.loads(self.body)
 
 

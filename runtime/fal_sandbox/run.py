@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from fal_sandbox.auth import credentials
+from fal_sandbox.auth import admits
 from fal_sandbox.bodies import BadBody, json_response, read_json
 from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.ledger import AdmittedJob
@@ -35,7 +35,7 @@ class RunService:
 
     async def _run(self, request: Request) -> Response:
         path: str = request.path_params["path"].strip("/")
-        if credentials(request, self._state.key) != "valid":
+        if not admits(self._state, request, path):
             return unauthorized(path)
         models = self._state.models
         endpoint, streaming = self._find(path)
@@ -78,4 +78,6 @@ class RunService:
 
 async def _input(request: Request) -> Any:
     """The model's input: the body, or with GET the query. Source: the official JS client's `method` option."""
-    return dict(request.query_params) if request.method == "GET" else await read_json(request)
+    if request.method != "GET":
+        return await read_json(request)
+    return {name: value for name, value in request.query_params.items() if name != "fal_jwt_token"}

@@ -17,6 +17,7 @@ from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
 from fal_sandbox.models import EVENT_STREAM, Programme
 from fal_sandbox.pulse import Clock
 from fal_sandbox.state import SERVICES, Settings, State
+from fal_sandbox.storage import StoredFile
 
 if TYPE_CHECKING:
     from fal_sandbox.server import Server
@@ -41,6 +42,7 @@ class Sandbox:
         queue_seconds: how long a job waits.
         run_seconds: how long it then runs.
         log_window: how many seconds of a job's log a poll of its status shows, up to now or to its end.
+        cdn_token_seconds: how long a token for uploads is good.
         clock: tells the time that jobs go by, in seconds since the epoch.
 
     Raises:
@@ -58,6 +60,7 @@ class Sandbox:
         queue_seconds: float = 0.05,
         run_seconds: float = 0.15,
         log_window: float = LOG_WINDOW_SECONDS,
+        cdn_token_seconds: float = 86_400.0,
         clock: Clock = time.time,
     ) -> None:
         if not isinstance(catalog, Catalog):
@@ -67,7 +70,12 @@ class Sandbox:
         self.key = key
         self._host = host
         self._port = port
-        settings = Settings(queue_seconds=queue_seconds, run_seconds=run_seconds, log_window=log_window)
+        settings = Settings(
+            queue_seconds=queue_seconds,
+            run_seconds=run_seconds,
+            log_window=log_window,
+            cdn_token_seconds=cdn_token_seconds,
+        )
         self._state = State(catalog, key, settings, clock)
         self._server: Server | None = None
 
@@ -156,6 +164,11 @@ class Sandbox:
     def admitted(self) -> list[AdmittedJob]:
         """The jobs accepted for execution so far, queued and direct; the last ten thousand are kept."""
         return list(self._state.ledger.admitted)
+
+    @property
+    def uploads(self) -> list[StoredFile]:
+        """The files that clients have uploaded or begun to, oldest first."""
+        return self._state.storage.files()
 
     def respond(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from fal_sandbox.blobs import BlobStore
 from fal_sandbox.catalog import Catalog
 from fal_sandbox.faults import FaultPlan
 from fal_sandbox.files import FileStore
@@ -14,6 +15,8 @@ from fal_sandbox.jobs import LOG_WINDOW_SECONDS, JobBook
 from fal_sandbox.ledger import Ledger
 from fal_sandbox.models import Models
 from fal_sandbox.pulse import Clock, Pulse
+from fal_sandbox.storage import Storage
+from fal_sandbox.tokens import Tokens
 
 SERVICES: dict[str, tuple[str, str]] = {
     "queue": ("FAL_QUEUE_URL", "/queue"),
@@ -35,6 +38,7 @@ class Settings:
     queue_seconds: float
     run_seconds: float
     log_window: float = LOG_WINDOW_SECONDS
+    cdn_token_seconds: float = 86_400.0
 
 
 @dataclass(eq=False)
@@ -50,6 +54,9 @@ class State:
     ledger: Ledger = field(default_factory=Ledger)
     faults: FaultPlan = field(default_factory=FaultPlan)
     files: FileStore = field(default_factory=FileStore)
+    blobs: BlobStore = field(default_factory=BlobStore)
+    tokens: Tokens = field(init=False)
+    storage: Storage = field(init=False)
     pulse: Pulse = field(init=False)
     models: Models = field(init=False)
     jobs: JobBook = field(init=False)
@@ -57,6 +64,8 @@ class State:
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.clock)
+        self.tokens = Tokens(self.key, self.pulse.now)
+        self.storage = Storage(self.blobs, self.cdn_url, self.pulse.now)
         timing = (self.settings.queue_seconds, self.settings.run_seconds)
         self.models = Models(self.catalog, self.files, self.file_url, *timing)
         self.jobs = JobBook(self.models, self.ledger, self.pulse)
@@ -68,7 +77,11 @@ class State:
 
     def file_url(self, name: str) -> str:
         """Where a generated file is downloaded."""
-        return f"{self.service_url('cdn')}/files/{name}"
+        return self.cdn_url(f"files/{name}")
+
+    def cdn_url(self, path: str) -> str:
+        """The URL of something at the CDN."""
+        return f"{self.service_url('cdn')}/{path}"
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Let something go on beside the requests."""
@@ -78,5 +91,5 @@ class State:
 
     def clear(self) -> None:
         """Go back to how it was in the beginning; request ids go on."""
-        for part in (self.ledger, self.faults, self.files, self.models, self.jobs):
+        for part in (self.ledger, self.faults, self.files, self.models, self.jobs, self.storage, self.blobs):
             part.clear()
