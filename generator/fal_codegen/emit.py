@@ -9,7 +9,7 @@ from typing import Any
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.docs import Glossary, describe, load_glossary
 from fal_codegen.model import build_types
-from fal_codegen.prepare import prepare
+from fal_codegen.prepare import ModelKind, prepare
 from fal_codegen.render import render_module
 
 __all__ = ["Emitted", "emit"]
@@ -33,6 +33,7 @@ def emit(
     *,
     module: str,
     sha256: str,
+    models: ModelKind = "msgspec",
     glossary: Glossary | None = None,
 ) -> Emitted:
     """Make the module of one endpoint. No document makes it raise.
@@ -43,6 +44,7 @@ def emit(
         openapi: Its document.
         module: The module's name, as `names.assign_modules` gives it.
         sha256: The hash of the document, in hexadecimal.
+        models: What the types are.
         glossary: The texts for fields that have none. Default: the project's own.
 
     Raises:

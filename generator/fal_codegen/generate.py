@@ -8,22 +8,23 @@ quick when nothing changed.
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import functools
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path, sha256
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, write_lock
-from fal_codegen.render import GENERATED_MARK, render_package, templates_folder
+from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, read_tools, write_lock
+from fal_codegen.prepare import ModelKind
+from fal_codegen.render import GENERATED_MARK, render_package, render_tombstone, templates_folder
+from fal_codegen.selection import Selection
 from fal_codegen.write import Changes, compare, publish, recover
 
 if TYPE_CHECKING:
@@ -54,11 +55,18 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
     generator: str
     selection: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    models: ModelKind = "msgspec"
     endpoints: tuple[Row, ...]
 
     def text(self) -> bytes:
         """The index as a file: one endpoint a line."""
-        head = msgspec.json.encode({"generator": self.generator, "selection": self.selection})[:-1]
+        about: dict[str, Any] = {"generator": self.generator, "selection": self.selection}
+        if self.exclude:
+            about["exclude"] = self.exclude
+        if self.models != "msgspec":
+            about["models"] = self.models
+        head = msgspec.json.encode(about)[:-1]
         rows = b",\n".join(msgspec.json.encode(row) for row in self.endpoints)
         return head + b',"endpoints":[\n' + rows + b"\n]}\n"
 
@@ -70,38 +78,23 @@ class Plan:
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     lock: bytes = b""
     modules: int = 0
+    tombstones: int = 0
+    """How many modules only say that their endpoint is gone."""
     emitted: int = 0
     """How many modules had to be generated; the others were kept."""
     diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
     changes: Changes = field(default_factory=Changes)
 
 
-def _select(rows: Mapping[str, Locked], patterns: Sequence[str]) -> dict[str, Locked]:
-    """The rows whose id matches any of the globs; all of them if there is no glob.
-
-    Raises:
-        CatalogError: for a glob that matches nothing.
-    """
-    if not patterns:
-        return dict(rows)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matches = fnmatch.filter(rows, pattern)
-        if not matches:
-            near = difflib.get_close_matches(pattern, rows, n=3, cutoff=0.5)
-            hint = f"; did you mean {', '.join(near)}?" if near else "; a glob looks like 'fal-ai/flux/*'"
-            raise CatalogError(f"no endpoint matches {pattern!r}{hint}")
-        chosen.update(matches)
-    return {id_: row for id_, row in rows.items() if id_ in chosen}
-
-
 def plan(
     schemas: Path,
     root: Path,
     *,
-    endpoints: Sequence[str] = (),
+    selection: Selection | None = None,
+    models: ModelKind = "msgspec",
     jobs: int | None = None,
     cold: bool = False,
+    pinned: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
     """Work out what the package at `root` should hold, without writing anything.
@@ -109,27 +102,41 @@ def plan(
     Args:
         schemas: The folder of schemas.
         root: The package.
-        endpoints: Globs over endpoint ids. Default: all.
+        selection: Which endpoints. Default: all.
+        models: What the types are.
         jobs: Processes to use. Default: one for each processor.
         cold: Generate every module anew, whatever is on disk.
+        pinned: Take nothing but what the lock names: the same tools, the same documents.
         progress: Told of each module that is there.
 
     Raises:
-        CatalogError: if the schemas cannot be read or a glob matches nothing.
+        CatalogError: if the schemas cannot be read, a glob matches nothing, or something is not as it is pinned.
     """
+    selection = selection or Selection()
+    if pinned:
+        _check_tools(schemas)
     rows = read_lock(schemas)
-    chosen = _select(rows, endpoints)
+    chosen = selection.of(rows)
     result = Plan()
     generator = fingerprint()
     recover(root)
-    known = {} if cold else _known(root, generator)
+    known = {} if cold else _known(root, generator, models)
     todo: list[_Work] = []
     index: dict[str, Row] = {}
-    for id_, row in sorted(chosen.items()):
-        if row.state != "active" or row.module is None:
+    gone: list[Locked] = []
+    for id_ in chosen:
+        row = rows[id_]
+        if row.module is None:
+            continue
+        if row.state == "tombstone":
+            gone.append(row)
             continue
         document = read_document(schemas / schema_path(id_))
         schema = document.sha256
+        if pinned and schema != row.sha256:
+            raise CatalogError(
+                f"{document.path}: not the document that {LOCK_NAME} names; restore it, or generate without --offline"
+            )
         rows[id_] = msgspec.structs.replace(row, sha256=schema)
         kept = known.get(id_)
         file = _module_file(row.module)
@@ -138,7 +145,7 @@ def plan(
             if source is not None and sha256(source) == kept.file:
                 result.files[file], index[id_] = source, kept
                 continue
-        todo.append(_Work(row.module, schema, document.entry()))
+        todo.append(_Work(row.module, schema, models, document.entry()))
 
     total, done = len(todo) + len(index), len(index)
     for work, emitted in zip(todo, _emit_all(todo, jobs), strict=True):
@@ -161,8 +168,21 @@ def plan(
             schema=work.schema,
             file=sha256(source),
         )
-    result.modules = len(index)
-    result.files |= _package_files(index, generator, tuple(endpoints))
+    result.modules, result.tombstones = len(index), len(gone)
+    result.files |= {_module_file(str(row.module)): render_tombstone(row).encode() for row in gone}
+    owners = {row.module: row.id for row in index.values()} | {str(row.module): row.id for row in gone}
+    owners = {module.partition(".")[0]: id_.partition("/")[0] for module, id_ in owners.items()}
+    result.files |= {f"{package}/__init__.py": render_package(owner).encode() for package, owner in owners.items()}
+    result.files |= {"__init__.py": render_package(None).encode(), "py.typed": b""}
+    endpoints = tuple(index[id_] for id_ in sorted(index))
+    table = Index(
+        generator=generator,
+        selection=selection.endpoints,
+        exclude=selection.exclude,
+        models=models,
+        endpoints=endpoints,
+    )
+    result.files[INDEX_NAME] = table.text()
     result.lock = write_lock(rows)
     return result
 
@@ -174,7 +194,7 @@ def carry_out(result: Plan, schemas: Path, root: Path) -> None:
         CatalogError: if there is no module at all. Nothing was changed.
         ForeignFiles: if the package holds files that were not generated. Nothing was changed.
     """
-    if not result.modules:
+    if not result.modules and not result.tombstones:
         raise CatalogError(f"{schemas}: not one module could be generated; see the problems above")
     result.changes = publish(root, result.files, owned=is_generated)
     lock = schemas / LOCK_NAME
@@ -184,7 +204,9 @@ def carry_out(result: Plan, schemas: Path, root: Path) -> None:
         part.replace(lock)
 
 
-def check(schemas: Path, root: Path, *, jobs: int | None = None, cold: bool = False) -> tuple[Plan, str]:
+def check(
+    schemas: Path, root: Path, *, selection: Selection | None = None, jobs: int | None = None, cold: bool = False
+) -> tuple[Plan, str]:
     """Compare what is committed with what would be generated; return the plan and a unified diff, empty if none.
 
     Raises:
@@ -193,7 +215,8 @@ def check(schemas: Path, root: Path, *, jobs: int | None = None, cold: bool = Fa
     index = read_index(root)
     if index is None:
         raise CatalogError(f"{root}: no generated package here ({INDEX_NAME} is missing); run fal-bindings generate")
-    result = plan(schemas, root, endpoints=index.selection, jobs=jobs, cold=cold)
+    selection = selection or Selection(index.selection, index.exclude)
+    result = plan(schemas, root, selection=selection, models=index.models, jobs=jobs, cold=cold)
     result.changes = compare(root, result.files)
     paths = {*result.changes.added, *result.changes.changed, *result.changes.removed}
     # What differs in a module differs in its row of the index too, where only a hash would show it.
@@ -230,9 +253,20 @@ def read_index(root: Path) -> Index | None:
         return None
 
 
-def _known(root: Path, generator: str) -> dict[str, Row]:
+def _known(root: Path, generator: str, models: ModelKind) -> dict[str, Row]:
     index = read_index(root)
-    return {row.id: row for row in index.endpoints} if index is not None and index.generator == generator else {}
+    same = index is not None and (index.generator, index.models) == (generator, models)
+    return {row.id: row for row in index.endpoints} if index is not None and same else {}
+
+
+def _check_tools(schemas: Path) -> None:
+    locked, here = (msgspec.to_builtins(tools) for tools in (read_tools(schemas), current_tools()))
+    differing = [f"{name} {locked[name]} (here: {here[name]})" for name in here if locked[name] != here[name]]
+    if differing:
+        raise CatalogError(
+            f"{schemas / LOCK_NAME}: it was written with {', '.join(differing)}; install that, "
+            "or generate without --offline and commit the result"
+        )
 
 
 def _read(path: Path) -> bytes | None:
@@ -246,25 +280,13 @@ def _module_file(module: str) -> str:
     return module.replace(".", "/") + ".py"
 
 
-def _package_files(index: Mapping[str, Row], generator: str, selection: tuple[str, ...]) -> dict[str, bytes]:
-    """The files around the modules."""
-    owners = {row.module.partition(".")[0]: row.id.partition("/")[0] for row in index.values()}
-    files = {f"{package}/__init__.py": render_package(owner).encode() for package, owner in owners.items()}
-    rows = tuple(index[id_] for id_ in sorted(index))
-    return {
-        **files,
-        "__init__.py": render_package(None).encode(),
-        "py.typed": b"",
-        INDEX_NAME: Index(generator=generator, selection=selection, endpoints=rows).text(),
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """A module to be made."""
 
     module: str
     schema: str
+    models: ModelKind
     entry: Entry
 
 
@@ -273,7 +295,8 @@ def _job(work: _Work) -> Emitted:
     from fal_codegen.emit import emit
 
     entry = work.entry
-    return emit(entry.endpoint_id, entry.metadata, entry.openapi or {}, module=work.module, sha256=work.schema)
+    document = entry.openapi or {}
+    return emit(entry.endpoint_id, entry.metadata, document, module=work.module, sha256=work.schema, models=work.models)
 
 
 def _emit_all(todo: Sequence[_Work], jobs: int | None) -> Iterator[Emitted]:

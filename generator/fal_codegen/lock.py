@@ -16,7 +16,7 @@ import msgspec
 from fal_codegen.catalog import CatalogError
 from fal_runtime.version import VERSION
 
-__all__ = ["LOCK_NAME", "Locked", "Tools", "current_tools", "read_lock", "write_lock"]
+__all__ = ["LOCK_NAME", "Locked", "Tools", "current_tools", "read_lock", "read_tools", "write_lock"]
 
 LOCK_NAME = "endpoints.lock"
 
@@ -37,16 +37,23 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One endpoint's row."""
 
     id: str
-    state: Literal["active", "unavailable"]
-    """`unavailable`: the catalogue lists it, but its schema could not be had, so it has no module."""
+    state: Literal["active", "unavailable", "tombstone"]
+    """`unavailable`: the catalogue lists it, but its schema could not be had, so it has no module.
+    `tombstone`: it is no longer on the platform, and its module says so."""
     module: Module | None = None
     """Its module below the package, `fal_ai.flux_dev`. Once given, a name never changes."""
     sha256: str
     """The hash of its document."""
     source: str
     """Where the document was pulled from."""
+    app: str | None = None
+    """The app whose own document it is from; such an endpoint is in no catalogue."""
     reason: str | None = None
     """Why there is no schema."""
+    missing: str | None = None
+    """The day of the first pull whose listing lacked it, `2026-01-31`, if the latest lacked it too."""
+    near: tuple[str, ...] = ()
+    """Of a tombstone, the endpoints with the most similar ids when it became one."""
 
 
 def current_tools() -> Tools:
@@ -58,12 +65,25 @@ def current_tools() -> Tools:
     )
 
 
+def read_tools(schemas: Path) -> Tools:
+    """The versions that a folder's lock was written with.
+
+    Raises:
+        CatalogError: as `read_lock` does.
+    """
+    return _read(schemas)[0]
+
+
 def read_lock(schemas: Path) -> dict[str, Locked]:
     """Read a folder's lock, by endpoint id.
 
     Raises:
-        CatalogError: if there is none, or a line of it cannot be read.
+        CatalogError: if there is none, a line of it cannot be read, or an endpoint has two.
     """
+    return _read(schemas)[1]
+
+
+def _read(schemas: Path) -> tuple[Tools, dict[str, Locked]]:
     path = schemas / LOCK_NAME
     try:
         lines = path.read_bytes().splitlines()
@@ -72,19 +92,26 @@ def read_lock(schemas: Path) -> dict[str, Locked]:
             f"{schemas}: no {LOCK_NAME} here; pull a catalogue first: "
             f"fal-bindings pull --from https://api.fal.ai/v1 --schemas {schemas}"
         ) from None
+    tools: Tools | None = None
     rows: dict[str, Locked] = {}
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            if number == 1:
-                msgspec.json.decode(line, type=Tools)
-            elif line.strip():
-                row = msgspec.json.decode(line, type=Locked)
-                rows[row.id] = row
+            if tools is None:
+                tools = msgspec.json.decode(line, type=Tools)
+                continue
+            row = msgspec.json.decode(line, type=Locked)
         except msgspec.MsgspecError as error:
             raise CatalogError(
                 f"{path}, line {number}: {error}; if this is a merge, keep either side's line, then pull again"
             ) from error
-    return rows
+        if row.id in rows:
+            raise CatalogError(f"{path}, line {number}: {row.id} has two lines; keep either, then pull again")
+        rows[row.id] = row
+    if tools is None:
+        raise CatalogError(f"{path}: it is empty; pull again")
+    return tools, rows
 
 
 def write_lock(rows: Mapping[str, Locked]) -> bytes:

@@ -37,9 +37,12 @@ from fal_codegen.dialect import (
 )
 from fal_runtime.values import mapping, sequence
 
-__all__ = ["Class", "Field", "Prepared", "Side", "prepare"]
+__all__ = ["Class", "Field", "ModelKind", "Prepared", "Side", "prepare"]
 
 Side: TypeAlias = Literal["input", "output"]
+
+ModelKind: TypeAlias = Literal["msgspec", "pydantic"]
+"""What the types are written as."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 
 from fal_codegen.docs import docstring
+from fal_codegen.lock import Locked
 from fal_codegen.prepare import Prepared
 from fal_runtime.version import VERSION
 
@@ -21,6 +22,7 @@ __all__ = [
     "read_header",
     "render_module",
     "render_package",
+    "render_tombstone",
     "templates_folder",
 ]
 
@@ -114,6 +116,41 @@ def render_package(owner: str | None) -> str:
         )
     )
 
+
+def render_tombstone(row: Locked) -> str:
+    """Write the module of an endpoint that is no longer on the platform."""
+    text = f"no longer on the platform: it was not listed on {row.missing}, and not since"
+    if row.near:
+        text += f"; what is called like it: {', '.join(row.near)}"
+    text += ". If it still answers, call it untyped: fal_runtime.endpoint(...)"
+    message = f"{row.id} is {text}"
+    return (
+        _environment()
+        .get_template("tombstone.py.jinja")
+        .render(
+            header=Header(row.id, row.sha256, VERSION),
+            doc=docstring(message),
+            endpoint=format_source(f"endpoint = RemovedEndpoint({row.id!r}, {text!r})").strip(),
+            mark=format_source(f"@deprecated({message!r})\nclass _: ...").partition("\nclass")[0],
+            verbs=VERBS,
+        )
+    )
+
+
+VERBS = (
+    "run",
+    "run_async",
+    "submit",
+    "submit_async",
+    "subscribe",
+    "subscribe_async",
+    "stream",
+    "stream_async",
+    "realtime",
+    "handle",
+    "parse_webhook",
+)
+"""What a module may offer beside its types, and so what a tombstone must say of."""
 
 LINE_LENGTH = 120
 

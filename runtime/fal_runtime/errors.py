@@ -2,7 +2,8 @@
 
     FalError
     ├── ConfigurationError              a setting is missing or wrong; nothing was sent
-    │   └── MissingCredentialsError     no key was found
+    │   ├── MissingCredentialsError     no key was found
+    │   └── EndpointRemovedError        the endpoint is no longer on the platform
     ├── InputError                      the input is wrong, by our check (nothing was sent) or by the endpoint's
     │   ├── ContentPolicyError          the content was refused by the endpoint's checker
     │   └── FileDownloadError           the endpoint could not fetch or read a file named in the input
@@ -40,6 +41,7 @@ __all__ = [
     "BalanceError",
     "ConfigurationError",
     "ContentPolicyError",
+    "EndpointRemovedError",
     "FalError",
     "FieldError",
     "FileDownloadError",
@@ -140,6 +142,10 @@ class ConfigurationError(FalError):
 
 class MissingCredentialsError(ConfigurationError):
     """No key was found."""
+
+
+class EndpointRemovedError(ConfigurationError):
+    """The endpoint is no longer on the platform. The message says since when, and what is like it."""
 
 
 class InputError(FalError):
