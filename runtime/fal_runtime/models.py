@@ -45,6 +45,16 @@ class _InputMeta(msgspec.StructMeta):
             cls.__platform_defaults__ = {**getattr(cls, "__platform_defaults__", {}), **known}
             return cls
 
+        @property
+        def __signature__(cls):  # noqa: N805
+            """The initialiser with the platform's defaults, for `help` and notebooks."""
+            signature, defaults = super().__signature__, cls.__platform_defaults__
+            shown = (
+                parameter.replace(default=defaults.get(name, ...)) if parameter.default is msgspec.UNSET else parameter
+                for name, parameter in signature.parameters.items()
+            )
+            return signature.replace(parameters=tuple(shown))
+
         def __call__(cls, *args, **fields):  # noqa: N805
             try:
                 return super().__call__(*args, **fields)

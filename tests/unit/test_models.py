@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import io
 import pickle
 import pprint
@@ -160,6 +161,12 @@ def test_a_wrong_call_says_what_is_right(call: Any, message: str) -> None:
 
 new: Any = Input
 """The same, unknown to a checker."""
+
+
+def test_the_signature_shows_the_platform_s_defaults() -> None:
+    shown = {name: parameter.default for name, parameter in inspect.signature(Input).parameters.items()}
+    nothing: Any = inspect.Parameter.empty
+    assert shown == {"prompt": nothing, "size": "square", "seed": ..., "step": 0.5, "tags": [], "note": None}
 
 
 def test_outputs_come_from_dicts_too() -> None:
