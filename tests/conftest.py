@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 
 import pytest
 
-from fal_runtime import Client, Endpoint, Retry, configure
+from fal_runtime import Client, Endpoint, Retry
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output
+
+collect_ignore = ["projects/plugin_user"]
+# The plugin that users get with the distribution, also where these tests run without one.
+pytest_plugins = () if entry_points(group="pytest11", name="fal_sandbox") else ("fal_sandbox.pytest_plugin",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-endpoint", action="store_true", help="look at all endpoints, where else a few are taken")
 
 
-@pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(running_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def sandbox(fal_sandbox: Sandbox) -> Sandbox:
     """A sandbox without a past, to which the environment points."""
-    running_sandbox.reset()
-    for name, value in running_sandbox.environment().items():
-        monkeypatch.setenv(name, value)
-    configure()
-    yield running_sandbox
-    configure()
+    return fal_sandbox
 
 
 @pytest.fixture

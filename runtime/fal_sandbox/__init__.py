@@ -9,12 +9,16 @@ Answers are made from the endpoints' own schemas: valid, seeded by the input, wi
 
 from __future__ import annotations
 
-from fal_sandbox.catalog import Catalog, CatalogError, default_catalog_path
-from fal_sandbox.examples import example
-from fal_sandbox.faults import Fault
-from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
-from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
-from fal_sandbox.storage import StoredFile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fal_sandbox.catalog import Catalog, CatalogError, default_catalog_path
+    from fal_sandbox.examples import example
+    from fal_sandbox.faults import Fault
+    from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
+    from fal_sandbox.network import NetworkBlockedError
+    from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
+    from fal_sandbox.storage import StoredFile
 
 __all__ = [
     "DEFAULT_KEY",
@@ -22,9 +26,35 @@ __all__ = [
     "Catalog",
     "CatalogError",
     "Fault",
+    "NetworkBlockedError",
     "ReceivedRequest",
     "Sandbox",
     "StoredFile",
     "default_catalog_path",
     "example",
 ]
+
+_HOMES = {
+    "AdmittedJob": "ledger",
+    "Catalog": "catalog",
+    "CatalogError": "catalog",
+    "DEFAULT_KEY": "sandbox",
+    "Fault": "faults",
+    "NetworkBlockedError": "network",
+    "ReceivedRequest": "ledger",
+    "Sandbox": "sandbox",
+    "StoredFile": "storage",
+    "default_catalog_path": "catalog",
+    "example": "examples",
+}
+"""The module of each name: it is loaded when the name is first used, since pytest loads this package for its plugin."""
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,91 @@
+"""The pytest plugin: the sandbox as a fixture, with nothing of a test leaving this machine.
+
+    def test_a_poster(fal_sandbox):
+        fal_sandbox.respond("fal-ai/flux/dev", example(flux_dev.Output).replace(seed=7))
+        assert my_app.make_poster("a cat").seed == 7
+
+pytest loads this module in every project where the distribution is installed, so it imports nothing but pytest until a
+fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from fal_sandbox import Sandbox
+
+_FORCED_LOGIN = "FAL_FORCE_AUTH_BY_USER"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the settings of the plugin."""
+    parser.addini("fal_catalog", "folder or file with the endpoints that the sandbox serves", type="paths")
+    parser.addini("fal_network_hosts", "hosts that tests with the sandbox may reach", type="args")
+    parser.addini("fal_block_network", "keep all tests on this machine, with or without the sandbox", type="bool")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the plugin's markers."""
+    config.addinivalue_line(
+        "markers", "fal_network(*hosts): let the test reach these hosts (with * as a wildcard), or without any: all"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep a test on this machine, if all are to stay there."""
+    with ExitStack() as stack:
+        if item.config.getini("fal_block_network"):
+            stack.enter_context(_network(item))
+        return (yield)
+
+
+@pytest.fixture(scope="session")
+def fal_sandbox_server(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
+    """The running sandbox, one for each process of the session. Tests want `fal_sandbox`, which gives it back clean."""
+    from fal_sandbox import Sandbox
+
+    paths = pytestconfig.getini("fal_catalog")
+    if len(paths) > 1:
+        raise pytest.UsageError("fal_catalog takes one folder or file")
+    with Sandbox(paths[0] if paths else None) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def fal_sandbox(request: pytest.FixtureRequest, fal_sandbox_server: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox without a past, to which the environment and the default client point. Other machines are out of reach.
+
+    Everything is as it was after the test. The default client does not wait long between attempts.
+    """
+    import fal_runtime
+
+    with pytest.MonkeyPatch.context() as patch, _network(request.node):
+        fal_sandbox_server.reset()
+        for name, value in fal_sandbox_server.environment().items():
+            patch.setenv(name, value)
+        patch.delenv(_FORCED_LOGIN, raising=False)
+        # A client that the project configured is put aside, not closed.
+        patch.setattr("fal_runtime.client._default", None)
+        retry = fal_runtime.Retry(base=0.01, cap=0.05)
+        fal_runtime.configure(retry=retry)
+        yield fal_sandbox_server
+        fal_runtime.configure(retry=retry)
+
+
+@contextmanager
+def _network(item: pytest.Item) -> Generator[None, None, None]:
+    from fal_sandbox.network import stay_here
+
+    marker = item.get_closest_marker("fal_network")
+    if marker is not None and not marker.args:
+        yield
+        return
+    allowed: Sequence[str] = [*item.config.getini("fal_network_hosts"), *(marker.args if marker else ())]
+    with stay_here(allowed):
+        yield
