@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp
 
 from fal_sandbox.bodies import json_response
@@ -14,13 +16,24 @@ from fal_sandbox.cdn import CdnService
 from fal_sandbox.front import Front
 from fal_sandbox.platform import PlatformService, SchemaService
 from fal_sandbox.queue import QueueService
+from fal_sandbox.realtime import RealtimeService
 from fal_sandbox.rest import RestService
 from fal_sandbox.run import RunService
+from fal_sandbox.sockets import SocketHttpService
 from fal_sandbox.state import State
 
-_SERVICES: dict[str, type[QueueService | RunService | RestService | CdnService | PlatformService | SchemaService]] = {
+
+class _Service(Protocol):
+    def __init__(self, state: State) -> None: ...
+
+    def routes(self) -> list[BaseRoute]: ...
+
+
+_SERVICES: dict[str, type[_Service]] = {
     "/queue": QueueService,
     "/run": RunService,
+    "/realtime": RealtimeService,
+    "/ws": SocketHttpService,
     "/rest": RestService,
     "/cdn": CdnService,
     "/api/v1": PlatformService,

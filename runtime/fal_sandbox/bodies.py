@@ -31,6 +31,15 @@ async def read_json(request: Request) -> Any:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         return raw.decode("utf-8", "replace")
+    return parse_json(raw)
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """A JSON value.
+
+    Raises:
+        BadBody: if it is none, or holds numbers or nesting that JSON cannot carry on.
+    """
     try:
         return json.loads(raw, parse_float=_finite, parse_constant=_refuse)
     except json.JSONDecodeError as error:

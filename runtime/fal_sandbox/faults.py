@@ -30,6 +30,11 @@ class Fault:
     body: object = b""
     """Bytes or text as they are, anything else as JSON."""
     disconnect: bool = False
+    frame: str | None = None
+    """For a websocket: a text frame to send."""
+    close_code: int | None = None
+    """For a websocket: the code to close it with after `frame`, when `after_frames` outputs have been sent."""
+    after_frames: int = 0
 
     @property
     def replaces(self) -> bool:

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import parse_qs
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from fal_sandbox.blobs import HELD_BYTES, Blob
 from fal_sandbox.faults import Fault
@@ -32,8 +34,8 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await self._serve_socket(scope, receive, send)
         try:
             blob = await self._state.blobs.take(_incoming(receive))
         except _Gone:
@@ -45,8 +47,23 @@ class Front:
                 self._state.blobs.drop(blob)
         return None
 
-    async def _serve(self, blob: Blob, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["blob"] = blob
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A refused handshake is an ordinary answer; what happens once it is open is the service's business.
+        fault = self._note({**scope, "method": "GET"}, Blob())
+        if fault is None:
+            return await self._app(scope, receive, send)
+        await self._state.pulse.pause(fault.delay_seconds)
+        scope["state"]["fault"] = fault
+        if fault.status is not None:
+            socket = WebSocket(scope, receive, send)
+            await receive()
+            return await socket.send_denial_response(
+                Response(fault.content(), fault.status, {"content-type": fault.content_type(), **fault.headers})
+            )
+        return await self._app(scope, receive, send)
+
+    def _note(self, scope: Scope, blob: Blob) -> Fault | None:
+        """Write a request down; what goes wrong with it is returned."""
         request = ReceivedRequest(
             scope["method"],
             scope["path"],
@@ -56,7 +73,11 @@ class Front:
             blob.size,
         )
         self._state.ledger.requests.append(request)
-        fault = self._state.faults.take(request.method, request.path)
+        return self._state.faults.take(request.method, request.path)
+
+    async def _serve(self, blob: Blob, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["blob"] = blob
+        fault = self._note(scope, blob)
         if fault is not None:
             await self._state.pulse.pause(fault.delay_seconds)
             if fault.replaces:

@@ -43,7 +43,7 @@ class AdmittedJob:
     request_id: str
     endpoint_id: str
     input: Any
-    service: Literal["queue", "run"]
+    service: Literal["queue", "run", "realtime"]
 
 
 class Ledger:

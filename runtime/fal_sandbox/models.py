@@ -34,6 +34,11 @@ class Programme:
     stream: Sequence[Any] | None = None
     """What it streams before the output; bytes as they are, anything else as an event."""
     stream_type: str = EVENT_STREAM
+    realtime: Sequence[Any] | None = None
+    """What it answers to the first inputs of a realtime connection; bytes and text as frames of their own."""
+    realtime_text: bool = False
+    """Whether a realtime connection takes and gives JSON text instead of msgpack."""
+    session_timeout: float | None = None
     times: int | None = None
     """How many requests it is for; None for all that come."""
 
@@ -134,6 +139,10 @@ class Models:
         entry = self._catalog.get(str(endpoint))
         known = entry is not None and bool(entry.metadata.get("stream_url"))
         return known or str(endpoint) in self._programmes or endpoint.path.endswith("stream")
+
+    def peek(self, endpoint: EndpointId) -> Programme:
+        """What holds for the next run, without using it up."""
+        return next(iter(self._programmes.get(str(endpoint), [])), None) or Programme()
 
     def plan(self, endpoint: EndpointId) -> Plan:
         """Settle how the next run of the endpoint goes; what was programmed for so many requests is used up by one."""

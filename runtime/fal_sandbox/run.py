@@ -14,7 +14,7 @@ from fal_sandbox.auth import admits
 from fal_sandbox.bodies import BadBody, json_response, read_json
 from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.ledger import AdmittedJob
-from fal_sandbox.models import Plan
+from fal_sandbox.models import Models, Plan
 from fal_sandbox.queue import answer, unauthorized, unknown_application
 from fal_sandbox.state import State
 from fal_sandbox.streams import event, streamed
@@ -38,9 +38,10 @@ class RunService:
         if not admits(self._state, request, path):
             return unauthorized(path)
         models = self._state.models
-        endpoint, streaming = self._find(path)
-        if endpoint is None:
+        route = find_route(models, path)
+        if route is None:
             return unknown_application(path)
+        endpoint, streaming = route
         if streaming and not models.streams(endpoint):
             return json_response({"detail": f"Path {_STREAM} not found"}, 404)
         try:
@@ -62,18 +63,19 @@ class RunService:
         response.headers.setdefault("x-fal-request-id", request_id)
         return response
 
-    def _find(self, path: str) -> tuple[EndpointId | None, bool]:
-        """The endpoint, and whether it is its stream that is asked for."""
-        models = self._state.models
-        if (endpoint := models.find(path)) is not None:
-            return endpoint, path.endswith(_STREAM)
-        return models.find(path.removesuffix(_STREAM)) if path.endswith(_STREAM) else None, True
-
     async def _parts(self, plan: Plan, parts: Sequence[Any]) -> AsyncIterator[bytes]:
         pause = plan.run_seconds / max(1, len(parts))
         for part in parts:
             await self._state.pulse.pause(pause)
             yield part if isinstance(part, bytes) else event(part)
+
+
+def find_route(models: Models, path: str) -> tuple[EndpointId, bool] | None:
+    """The endpoint that a path leads to, and whether to its stream."""
+    if (endpoint := models.find(path)) is not None:
+        return endpoint, path.endswith(_STREAM)
+    endpoint = models.find(path.removesuffix(_STREAM)) if path.endswith(_STREAM) else None
+    return None if endpoint is None else (endpoint, True)
 
 
 async def _input(request: Request) -> Any:

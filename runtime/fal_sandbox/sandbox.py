@@ -43,6 +43,7 @@ class Sandbox:
         run_seconds: how long it then runs.
         log_window: how many seconds of a job's log a poll of its status shows, up to now or to its end.
         cdn_token_seconds: how long a token for uploads is good.
+        session_timeout: how many seconds a realtime connection stays open without an input.
         clock: tells the time that jobs go by, in seconds since the epoch.
 
     Raises:
@@ -61,6 +62,7 @@ class Sandbox:
         run_seconds: float = 0.15,
         log_window: float = LOG_WINDOW_SECONDS,
         cdn_token_seconds: float = 86_400.0,
+        session_timeout: float = 60.0,
         clock: Clock = time.time,
     ) -> None:
         if not isinstance(catalog, Catalog):
@@ -75,6 +77,7 @@ class Sandbox:
             run_seconds=run_seconds,
             log_window=log_window,
             cdn_token_seconds=cdn_token_seconds,
+            session_timeout=session_timeout,
         )
         self._state = State(catalog, key, settings, clock)
         self._server: Server | None = None
@@ -184,6 +187,9 @@ class Sandbox:
         cancellable: bool = True,
         stream: Sequence[Any] | None = None,
         stream_type: str = EVENT_STREAM,
+        realtime: Sequence[Any] | None = None,
+        realtime_text: bool = False,
+        session_timeout: float | None = None,
         times: int | None = None,
     ) -> None:
         """Decide how an endpoint behaves from now on, until `reset`. It need not be in the catalogue.
@@ -207,6 +213,10 @@ class Sandbox:
             stream: what it streams before the output, evenly spread over the run, or altogether if there is no output.
                 Bytes go out as they are, anything else as an event's JSON.
             stream_type: the content type of its stream. If it is not that of events, all of `stream` must be bytes.
+            realtime: what it answers to the first inputs of a realtime connection, and `output` after that. Bytes and text
+                go out as frames of their own.
+            realtime_text: whether a realtime connection takes and gives JSON text instead of msgpack.
+            session_timeout: seconds after which a realtime connection without an input is closed.
             times: how many requests this is for; by default all from now on.
 
         Raises:
@@ -229,6 +239,9 @@ class Sandbox:
             cancellable=cancellable,
             stream=None if stream is None else [_plain(part) for part in stream],
             stream_type=stream_type,
+            realtime=None if realtime is None else [_plain(part) for part in realtime],
+            realtime_text=realtime_text,
+            session_timeout=session_timeout,
             times=times,
         )
         self._state.models.program(_id_of(endpoint), programme)
@@ -245,6 +258,9 @@ class Sandbox:
         delay_seconds: float = 0.0,
         processed: bool = False,
         disconnect: bool = False,
+        frame: str | None = None,
+        close_code: int | None = None,
+        after_frames: int = 0,
     ) -> None:
         """Let the next matching requests go wrong; see `Fault` for what happens in which order.
 
@@ -265,6 +281,9 @@ class Sandbox:
                 delay_seconds=delay_seconds,
                 processed=processed,
                 disconnect=disconnect,
+                frame=frame,
+                close_code=close_code,
+                after_frames=after_frames,
             )
         )
 

@@ -39,6 +39,7 @@ class Settings:
     run_seconds: float
     log_window: float = LOG_WINDOW_SECONDS
     cdn_token_seconds: float = 86_400.0
+    session_timeout: float = 60.0
 
 
 @dataclass(eq=False)
