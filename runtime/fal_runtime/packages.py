@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
@@ -20,7 +18,10 @@ def lazy_package(name: str, path: Iterable[str]) -> tuple[Callable[[str], Module
     """
     folders = list(path)
 
+    # A program that names its modules right needs neither of the two that are imported in here.
     def modules() -> list[str]:
+        import pkgutil
+
         return sorted(info.name for info in pkgutil.iter_modules(folders))
 
     def getattr_(attribute: str) -> ModuleType:
@@ -30,6 +31,8 @@ def lazy_package(name: str, path: Iterable[str]) -> tuple[Callable[[str], Module
             except ModuleNotFoundError as error:
                 if error.name != f"{name}.{attribute}":
                     raise
+        import difflib
+
         near = difflib.get_close_matches(attribute, modules(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"package {name!r} has no module {attribute!r}{hint}", name=attribute)

@@ -7,7 +7,21 @@ from typing import Any, Literal, assert_never, assert_type
 
 import fal_runtime
 from fal_endpoints.fal_ai import flux_dev
-from fal_runtime import Client, Completed, FalError, Handle, InProgress, LogEntry, Queued, Result, Retry, Status, errors
+from fal_runtime import (
+    AsyncEventStream,
+    Client,
+    Completed,
+    EventStream,
+    FalError,
+    Handle,
+    InProgress,
+    LogEntry,
+    Queued,
+    Result,
+    Retry,
+    Status,
+    errors,
+)
 
 REQUEST = flux_dev.Input(
     prompt="a cat",
@@ -29,6 +43,22 @@ def builds_inputs() -> None:
     assert_type(REQUEST.output_format, Literal["jpeg", "png"])
     REQUEST.num_images = 3
     flux_dev.Input(prompt="a cat", image_size="square_hd", seed=7, acceleration="high")
+
+
+def changes_inputs() -> None:
+    assert_type(flux_dev.Input.from_dict({"prompt": "a cat"}), flux_dev.Input)
+    assert_type(flux_dev.Input.from_dict({"prompt": "a cat", "seed": None}, drop_null=True), flux_dev.Input)
+    assert_type(REQUEST.replace(num_images=3), flux_dev.Input)
+    assert_type(REQUEST.to_dict(), dict[str, Any])
+    assert_type(flux_dev.Output.from_dict({}), flux_dev.Output)
+    assert_type(fal_runtime.json_schema(flux_dev.Input), dict[str, Any])
+    assert_type(fal_runtime.json_schema(flux_dev.Input, dialect="openai"), dict[str, Any])
+    match REQUEST:
+        case flux_dev.Input(prompt=prompt, image_size=flux_dev.ImageSize(width=width)):
+            assert_type(prompt, str)
+            assert_type(width, int)
+        case _:
+            pass
 
 
 def blocking_verbs() -> None:
@@ -68,6 +98,34 @@ async def async_verbs_with_the_result() -> None:
     assert_type(await flux_dev.with_result.subscribe_async(REQUEST), Result[flux_dev.Output])
     handle = await flux_dev.with_result.submit_async(REQUEST)
     assert_type(await handle.result_async(), Result[flux_dev.Output])
+
+
+def streams() -> None:
+    with flux_dev.endpoint.stream(REQUEST) as stream:
+        assert_type(stream, EventStream[flux_dev.Output, flux_dev.Output])
+        for event in stream:
+            assert_type(event, flux_dev.Output)
+        assert_type(stream.done(), flux_dev.Output)
+    assert_type(flux_dev.with_result.stream(REQUEST).done(), Result[flux_dev.Output])
+
+
+async def async_streams() -> None:
+    async with flux_dev.endpoint.stream_async(REQUEST) as stream:
+        assert_type(stream, AsyncEventStream[flux_dev.Output, flux_dev.Output])
+        async for event in stream:
+            assert_type(event, flux_dev.Output)
+        assert_type(await stream.done(), flux_dev.Output)
+
+
+def webhooks(headers: dict[str, str], body: bytes) -> None:
+    event = flux_dev.endpoint.parse_webhook(headers, body)
+    assert_type(event.request_id, str)
+    assert_type(event.output, flux_dev.Output | None)
+    assert_type(event.error, FalError | None)
+
+
+async def async_webhooks(headers: dict[str, str], body: bytes) -> None:
+    assert_type((await flux_dev.endpoint.parse_webhook_async(headers, body)).output, flux_dev.Output | None)
 
 
 def watches(status: Status) -> str:
