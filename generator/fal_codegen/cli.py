@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fal_codegen import commands
+from fal_codegen import commands, serve
 from fal_codegen.console import COLD, JOBS, OUT, PACKAGE, SCHEMAS, clear_errors, summary
 from fal_codegen.project import find_project
 from fal_runtime.version import VERSION
@@ -19,7 +19,7 @@ def cli() -> None:
     """Typed Python bindings for fal endpoints: pull schemas, generate modules, find drift, try without a key."""
 
 
-for command in (commands.pull, commands.generate, commands.add, commands.remove):
+for command in (commands.pull, commands.generate, commands.add, commands.remove, serve.sandbox):
     cli.add_command(command)
 
 
@@ -47,28 +47,3 @@ def check(schemas: Path | None, out: Path | None, package: str | None, jobs: int
         err=True,
     )
     sys.exit(1)
-
-
-@cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
-@click.option(
-    "--catalog",
-    type=click.Path(path_type=Path, exists=True),
-    help="A folder or file of endpoints to serve. Default: the catalogue of this distribution.",
-)
-def sandbox(host: str, port: int, catalog: Path | None) -> None:
-    """Serve a stand-in for the platform on this machine: no key, no cost. Ctrl-C ends it."""
-    from fal_sandbox import CatalogError as BadCatalog
-    from fal_sandbox import Sandbox
-
-    with clear_errors(also=(BadCatalog,)):
-        server = Sandbox(catalog, port, host=host)
-
-        def announce(url: str) -> None:
-            click.echo(f"The sandbox serves {len(server.catalog)} endpoints at {url}. To use it:\n")
-            for name, value in server.environment().items():
-                click.echo(f"export {name}={value}")
-            click.echo("\nCtrl-C ends it.")
-
-        server.serve(announce)

@@ -117,9 +117,7 @@ class Answer:
         self._progress = progress
         self._terse = terse
         self._seed = Seed(contract.endpoint_id, input, variant)
-        fields: Schema = contract.resolve(contract.input).get("properties", {})
-        defaults = {name: schema["default"] for name, schema in fields.items() if "default" in schema}
-        self._wishes = Wishes(input, defaults)
+        self._wishes = Wishes(input, contract.defaults)
 
     def make(self) -> Any:
         """The output."""

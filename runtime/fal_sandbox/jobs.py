@@ -146,7 +146,7 @@ class JobBook:
         Source: fal docs, queue submit reference (`X-Fal-Request-Start-Timeout`).
         """
         now = self._pulse.now()
-        plan = self._models.plan(endpoint)
+        plan = self._models.plan(endpoint, input)
         waits, runs = plan.queue_seconds, plan.run_seconds
         forced = None
         if start_timeout is not None and start_timeout < waits:

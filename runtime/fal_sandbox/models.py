@@ -11,12 +11,15 @@ from fal_sandbox.answers import Answer
 from fal_sandbox.catalog import Catalog
 from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.files import FileStore
+from fal_sandbox.latency import Latency
+from fal_sandbox.logs import log_lines
 from fal_sandbox.validation import field_error, input_errors
+from fal_sandbox.wishes import Wishes
 
 EVENT_STREAM = "text/event-stream"
 
-_DEFAULT_STEPS = 8
-_DRAFTS = 2
+_STAGES = (0.25, 0.5, 0.75)
+"""How far the work is at each event of a stream before the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,23 +90,14 @@ class Models:
         catalog: the endpoints with their schemas.
         files: where generated files go.
         file_url: makes the public URL of a generated file's name.
-        queue_seconds: how long a job waits by default.
-        run_seconds: how long it runs by default.
+        latency: how long jobs take by default.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        files: FileStore,
-        file_url: Callable[[str], str],
-        queue_seconds: float,
-        run_seconds: float,
-    ) -> None:
+    def __init__(self, catalog: Catalog, files: FileStore, file_url: Callable[[str], str], latency: Latency) -> None:
         self._catalog = catalog
         self._files = files
         self._file_url = file_url
-        self._queue_seconds = queue_seconds
-        self._run_seconds = run_seconds
+        self._latency = latency
         self._lock = threading.Lock()
         self._programmes: dict[str, list[Programme]] = {}
 
@@ -144,11 +138,12 @@ class Models:
         """What holds for the next run, without using it up."""
         return next(iter(self._programmes.get(str(endpoint), [])), None) or Programme()
 
-    def plan(self, endpoint: EndpointId) -> Plan:
+    def plan(self, endpoint: EndpointId, input: object = None) -> Plan:
         """Settle how the next run of the endpoint goes; what was programmed for so many requests is used up by one."""
         programme = self._next(str(endpoint))
-        waits = self._queue_seconds if programme.queue_seconds is None else programme.queue_seconds
-        runs = self._run_seconds if programme.run_seconds is None else programme.run_seconds
+        waits, runs = self._latency.times(str(endpoint), self._category(endpoint), self._wishes(endpoint, input))
+        waits = waits if programme.queue_seconds is None else programme.queue_seconds
+        runs = runs if programme.run_seconds is None else programme.run_seconds
         return Plan(endpoint, programme, waits, runs)
 
     def _next(self, endpoint_id: str) -> Programme:
@@ -173,11 +168,8 @@ class Models:
         programmed = plan.programme.logs
         if programmed is not None:
             return programmed
-        steps = cast("dict[str, Any]", input).get("num_inference_steps") if isinstance(input, dict) else None
-        total = steps if isinstance(steps, int) and 0 < steps <= 1000 else _DEFAULT_STEPS
-        marks = sorted({round(total * quarter / 4) for quarter in range(1, 5)} - {0})
-        progress = [f"{100 * step // total:3d}%|{'█' * (10 * step // total):<10}| {step}/{total}" for step in marks]
-        return [f"Running {plan.endpoint}", *progress, "Done"]
+        category, wishes = self._category(plan.endpoint), self._wishes(plan.endpoint, input)
+        return log_lines(str(plan.endpoint), category, wishes, plan.run_seconds)
 
     def run(self, plan: Plan, input: object) -> Outcome:
         """Run the model: an invalid input is a 422 with every problem in it.
@@ -215,16 +207,22 @@ class Models:
         return [field_error("dict_type", "Input should be a valid dictionary", (), input)]
 
     def _drafts(self, endpoint: EndpointId, input: object) -> list[Any]:
-        """Outputs on the way to the last one: they look like it, with other media."""
-        answers = [self._answer(endpoint, input, draft) for draft in range(1, _DRAFTS + 1)]
+        """Stages on the way to the output."""
+        answers = [self._answer(endpoint, input, progress) for progress in _STAGES]
         return [answer.make() for answer in answers if answer is not None]
 
-    def _answer(self, endpoint: EndpointId, input: object, draft: int = 0) -> Answer | None:
-        entry = self._catalog.get(str(endpoint))
+    def _answer(self, endpoint: EndpointId, input: object, progress: float = 1.0) -> Answer | None:
         contract = self._catalog.contract(str(endpoint))
-        if entry is None or contract is None:
+        if contract is None:
             return None
         given = cast("dict[str, Any]", input)
-        # The number of a draft leads to other choices, and nothing else in an answer follows from it.
-        seeded = {**given, "": draft} if draft else given
-        return Answer(contract, str(entry.metadata.get("category", "")), seeded, self._files, self._file_url)
+        return Answer(contract, self._category(endpoint), given, self._files, self._file_url, progress=progress)
+
+    def _category(self, endpoint: EndpointId) -> str:
+        entry = self._catalog.get(str(endpoint))
+        return str(entry.metadata.get("category", "")) if entry is not None else ""
+
+    def _wishes(self, endpoint: EndpointId, input: object) -> Wishes:
+        contract = self._catalog.contract(str(endpoint))
+        given = cast("dict[str, Any]", input) if isinstance(input, dict) else {}
+        return Wishes(given, contract.defaults if contract is not None else {})

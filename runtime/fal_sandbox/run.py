@@ -50,7 +50,7 @@ class RunService:
             return json_response({"detail": error.detail}, 422)
         request_id = self._state.jobs.new_request_id()
         self._state.ledger.admitted.append(AdmittedJob(request_id, str(endpoint), value, "run"))
-        plan = models.plan(endpoint)
+        plan = models.plan(endpoint, value)
         outcome = await asyncio.to_thread(models.run, plan, value)
         headers = {**outcome.headers, "x-fal-request-id": request_id}
         if streaming and outcome.status < 400:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from fal_sandbox.catalog import Catalog, default_catalog_path
 from fal_sandbox.faults import Fault
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS
+from fal_sandbox.latency import Latency
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
 from fal_sandbox.models import EVENT_STREAM, Programme
 from fal_sandbox.pulse import Clock
@@ -39,8 +40,10 @@ class Sandbox:
         port: the TCP port; 0 takes a free one.
         host: the address to listen on. Anything but loopback lets other machines in.
         key: the only key that is accepted.
-        queue_seconds: how long a job waits.
-        run_seconds: how long it then runs.
+        latency: how long things take: `"zero"`; `"fast"`, a fifth of a second; `"realistic"`, by what an endpoint makes, how
+            much of it and in how many steps; or a factor of that.
+        queue_seconds: how long each job waits, whatever the latency.
+        run_seconds: how long each job runs, whatever the latency.
         log_window: how many seconds of a job's log a poll of its status shows, up to now or to its end.
         cdn_token_seconds: how long a token for uploads is good.
         session_timeout: how many seconds a realtime connection stays open without an input.
@@ -58,8 +61,9 @@ class Sandbox:
         *,
         host: str = "127.0.0.1",
         key: str = DEFAULT_KEY,
-        queue_seconds: float = 0.05,
-        run_seconds: float = 0.15,
+        latency: str | float = "fast",
+        queue_seconds: float | None = None,
+        run_seconds: float | None = None,
         log_window: float = LOG_WINDOW_SECONDS,
         cdn_token_seconds: float = 86_400.0,
         session_timeout: float = 60.0,
@@ -73,8 +77,7 @@ class Sandbox:
         self._host = host
         self._port = port
         settings = Settings(
-            queue_seconds=queue_seconds,
-            run_seconds=run_seconds,
+            latency=Latency(latency, queue_seconds, run_seconds),
             log_window=log_window,
             cdn_token_seconds=cdn_token_seconds,
             session_timeout=session_timeout,

@@ -77,6 +77,12 @@ class Contract:
         return bool(self._validator.evolve(schema=schema).is_valid(value))
 
     @cached_property
+    def defaults(self) -> Schema:
+        """The defaults of the input's fields, by name."""
+        fields: Schema = self.resolve(self.input).get("properties", {})
+        return {name: schema["default"] for name, schema in fields.items() if "default" in schema}
+
+    @cached_property
     def _validator(self) -> Any:
         # jsonschema carries no types, so it is kept behind this one untyped door, and loaded with the first request.
         return import_module("jsonschema").Draft202012Validator(self._root)

@@ -12,6 +12,7 @@ from fal_sandbox.catalog import Catalog
 from fal_sandbox.faults import FaultPlan
 from fal_sandbox.files import FileStore
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS, JobBook
+from fal_sandbox.latency import Latency
 from fal_sandbox.ledger import Ledger
 from fal_sandbox.models import Models
 from fal_sandbox.pulse import Clock, Pulse
@@ -35,8 +36,7 @@ SERVICES: dict[str, tuple[str, str]] = {
 class Settings:
     """What a sandbox is told when it is made; times are in seconds."""
 
-    queue_seconds: float
-    run_seconds: float
+    latency: Latency
     log_window: float = LOG_WINDOW_SECONDS
     cdn_token_seconds: float = 86_400.0
     session_timeout: float = 60.0
@@ -67,8 +67,7 @@ class State:
         self.pulse = Pulse(self.clock)
         self.tokens = Tokens(self.key, self.pulse.now)
         self.storage = Storage(self.blobs, self.cdn_url, self.pulse.now)
-        timing = (self.settings.queue_seconds, self.settings.run_seconds)
-        self.models = Models(self.catalog, self.files, self.file_url, *timing)
+        self.models = Models(self.catalog, self.files, self.file_url, self.settings.latency)
         self.jobs = JobBook(self.models, self.ledger, self.pulse)
 
     def service_url(self, service: str) -> str:

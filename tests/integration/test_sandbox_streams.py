@@ -183,7 +183,7 @@ def test_raw_parts_and_other_kinds_of_stream(http: httpx.Client, sandbox: Sandbo
 
 def test_endpoints_of_the_catalogue_stream_drafts(http: httpx.Client) -> None:
     told = events(http, "POST", f"/run/{PAINTER}/stream", json={"prompt": "a cat"})
-    assert len({one["image"]["url"] for one in told}) == len(told) == 3
+    assert len({one["image"]["url"] for one in told}) == len(told) == 4
     assert told[-1] == http.post(f"/run/{PAINTER}", json={"prompt": "a cat"}).json()
     assert {http.get(one["image"]["url"]).headers["content-type"] for one in told} == {"image/png"}
     refused = http.post(f"/run/{PAINTER}/stream", json={})

@@ -106,8 +106,11 @@ def test_the_metadata_say_what_the_project_says(built: Built, installed: Install
     assert set(found.metadata.get_all("Provides-Extra") or []) == {"generator", "sandbox", "images"}
     needed = [each for each in found.requires or [] if "extra ==" not in each]
     assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "httpx-sse", "msgspec"]
-    scripts = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
-    assert scripts == {("console_scripts", "fal-bindings", "fal_codegen.__main__:main")}
+    entries = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
+    assert entries == {
+        ("console_scripts", "fal-bindings", "fal_codegen.__main__:main"),
+        ("pytest11", "fal_sandbox", "fal_sandbox.pytest_plugin"),
+    }
     assert (found.read_text("licenses/LICENSE") or "").startswith("MIT License")
     assert (found.read_text("METADATA") or "").endswith((built.checkout / "README.md").read_text())
 

@@ -1,0 +1,62 @@
+"""The command that serves the sandbox in the foreground."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from fal_codegen.console import clear_errors
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _latency(ctx: click.Context, param: click.Parameter, value: str) -> str | float:
+    from fal_sandbox.latency import Latency
+
+    scale = float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else value
+    try:
+        Latency(scale)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return scale
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, exists=True),
+    help="A folder or file of endpoints to serve. Default: the catalogue of this distribution.",
+)
+@click.option(
+    "--latency",
+    callback=_latency,
+    default="fast",
+    show_default=True,
+    metavar="zero|fast|realistic|FACTOR",
+    help="How long things take: a FACTOR is of realistic, which depends on the endpoint and the input.",
+)
+def sandbox(host: str, port: int, catalog: Path | None, latency: str | float) -> None:
+    """Serve a stand-in for the platform on this machine: no key, no cost. Ctrl-C ends it."""
+    from fal_sandbox import CatalogError as BadCatalog
+    from fal_sandbox import Sandbox
+
+    with clear_errors(also=(BadCatalog,)):
+        server = Sandbox(catalog, port, host=host, latency=latency)
+
+        def announce(url: str) -> None:
+            click.echo(f"The sandbox serves {len(server.catalog)} endpoints at {url}. To use it:\n")
+            for name, value in server.environment().items():
+                click.echo(f"export {name}={value}")
+            if host not in _LOOPBACK:
+                click.echo(f"\nOther machines can reach it, too: it listens on {host}.", err=True)
+            click.echo("\nCtrl-C ends it.")
+
+        try:
+            server.serve(announce)
+        except OSError as error:
+            text = f"cannot listen on port {port} of {host}: {error.strerror or error}; --port 0 takes a free one"
+            raise click.ClickException(text) from error
