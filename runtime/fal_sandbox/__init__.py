@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from fal_sandbox.network import NetworkBlockedError
     from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
     from fal_sandbox.storage import StoredFile
+from fal_sandbox.webhooks import Delivery, WebhookRequest
 
 __all__ = [
     "DEFAULT_KEY",
     "AdmittedJob",
     "Catalog",
     "CatalogError",
+    "Delivery",
     "Fault",
     "NetworkBlockedError",
     "ReceivedRequest",
     "Sandbox",
     "StoredFile",
+    "WebhookRequest",
     "default_catalog_path",
     "example",
 ]

@@ -176,6 +176,14 @@ class JobBook:
         job = self._jobs.get(request_id)
         return job if job is not None and app in (job.endpoint.app, str(job.endpoint)) else None
 
+    def holds(self, job: Job) -> bool:
+        """Whether the job has not been forgotten."""
+        return self._jobs.get(job.request_id) is job
+
+    def get(self, request_id: str) -> Job | None:
+        """The job with this id."""
+        return self._jobs.get(request_id)
+
     def waiting(self, endpoint: EndpointId) -> int:
         """How many jobs of the endpoint have not started."""
         line = self._lines.get(str(endpoint))

@@ -59,9 +59,13 @@ class Pulse:
 
     def beat(self) -> None:
         """Wake all who wait, because something has changed. From any thread."""
+        # On the loop, whoever has looked before the change has begun to wait by then, so that no beat is missed.
+        self.call(self._wake)
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Do something on the loop, from any thread."""
         if self._loop is not None:
-            # On the loop, whoever has looked before the change has begun to wait by then, so that no beat is missed.
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(work)
 
     async def change(self, moment: float | None = None) -> None:
         """Wait for the next beat, or until this moment on the sandbox's clock; maybe less, so look again."""

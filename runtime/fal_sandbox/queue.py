@@ -85,6 +85,8 @@ class QueueService:
             low=request.headers.get("x-fal-queue-priority", "").lower() == "low",
             webhook_url=request.query_params.get("fal_webhook"),
         )
+        if job.webhook_url is not None:
+            self._state.spawn(self._state.webhooks.follow(job))
         accepted = {**self._urls(job), "status": "IN_QUEUE", "queue_position": self._state.jobs.position(job)}
         return json_response(accepted, headers={"x-fal-request-id": job.request_id})
 

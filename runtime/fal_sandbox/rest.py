@@ -34,6 +34,7 @@ class RestService:
         """The service's routes."""
         part = "/storage/upload/multipart/{upload_id}"
         return [
+            Route("/.well-known/jwks.json", self._jwks, methods=["GET"]),
             Route("/tokens", self._moved, methods=["POST"]),
             Route("/tokens/", self._keyed(self._token), methods=["POST"]),
             Route("/tokens/realtime", self._keyed(self._realtime_token), methods=["POST"]),
@@ -56,6 +57,9 @@ class RestService:
                 return json_response({"detail": str(error)}, 400)
 
         return checked
+
+    async def _jwks(self, request: Request) -> Response:
+        return json_response(self._state.webhook_keys.jwks(), headers={"cache-control": "public, max-age=86400"})
 
     async def _moved(self, request: Request) -> Response:
         return RedirectResponse(f"{self._state.service_url('rest')}/tokens/", 307)

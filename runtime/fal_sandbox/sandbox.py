@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,11 @@ from fal_sandbox.faults import Fault
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS
 from fal_sandbox.latency import Latency
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
-from fal_sandbox.models import EVENT_STREAM, Programme
+from fal_sandbox.models import EVENT_STREAM, Outcome, Programme
 from fal_sandbox.pulse import Clock
 from fal_sandbox.state import SERVICES, Settings, State
 from fal_sandbox.storage import StoredFile
+from fal_sandbox.webhooks import USER_ID, Delivery, WebhookRequest, payload
 
 if TYPE_CHECKING:
     from fal_sandbox.server import Server
@@ -47,6 +49,8 @@ class Sandbox:
         log_window: how many seconds of a job's log a poll of its status shows, up to now or to its end.
         cdn_token_seconds: how long a token for uploads is good.
         session_timeout: how many seconds a realtime connection stays open without an input.
+        webhook_retry_seconds: how long to wait before a webhook is delivered a second time; twice as long before each
+            time after it, up to two minutes, and up to 31 times while the result is kept.
         clock: tells the time that jobs go by, in seconds since the epoch.
 
     Raises:
@@ -67,6 +71,7 @@ class Sandbox:
         log_window: float = LOG_WINDOW_SECONDS,
         cdn_token_seconds: float = 86_400.0,
         session_timeout: float = 60.0,
+        webhook_retry_seconds: float = 1.0,
         clock: Clock = time.time,
     ) -> None:
         if not isinstance(catalog, Catalog):
@@ -81,6 +86,7 @@ class Sandbox:
             log_window=log_window,
             cdn_token_seconds=cdn_token_seconds,
             session_timeout=session_timeout,
+            webhook_retry_seconds=webhook_retry_seconds,
         )
         self._state = State(catalog, key, settings, clock)
         self._server: Server | None = None
@@ -175,6 +181,70 @@ class Sandbox:
     def uploads(self) -> list[StoredFile]:
         """The files that clients have uploaded or begun to, oldest first."""
         return self._state.storage.files()
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The attempts to deliver a webhook so far, oldest first; the last ten thousand are kept."""
+        return list(self._state.webhooks.deliveries)
+
+    def redeliver(self, request_id: str) -> None:
+        """Deliver a job's webhook once more, as the platform may; returns at once.
+
+        Raises:
+            KeyError: if there is no such job.
+        """
+        job = self._state.jobs.get(request_id)
+        if job is None or job.webhook_url is None:
+            raise KeyError(f"no job {request_id} with a webhook")
+        self._state.call(lambda: self._state.webhooks.repeat(job))
+
+    def rotate_webhook_key(self, *, keep: bool = True) -> None:
+        """Sign webhooks with a new key from now on; with `keep`, the old ones stay in the published set."""
+        self._state.webhook_keys.rotate(keep=keep)
+
+    def sign_webhook(
+        self, body: bytes, *, request_id: str = "", user_id: str = USER_ID, timestamp: int | None = None
+    ) -> dict[str, str]:
+        """The headers that the platform would send with this body; the keys are published at `FAL_JWKS_URL`.
+
+        Args:
+            body: the raw body.
+            request_id: by default the one that the body tells of.
+            user_id: whose webhook it is.
+            timestamp: in seconds since the epoch; by default now.
+        """
+        if not request_id:
+            request_id = str(json.loads(body)["request_id"])
+        when = int(time.time()) if timestamp is None else timestamp
+        return self._state.webhook_keys.sign(body, request_id=request_id, user_id=user_id, timestamp=when)
+
+    def webhook_request(
+        self,
+        output: Any = None,
+        *,
+        status: int = 200,
+        request_id: str | None = None,
+        payload_error: str | None = None,
+        user_id: str = USER_ID,
+        timestamp: int | None = None,
+    ) -> WebhookRequest:
+        """A signed webhook, for a test of a handler: headers and body as they would reach it.
+
+        Args:
+            output: the model's output, plain or typed; with an error status, the error's body.
+            status: the HTTP status of the model's answer.
+            request_id: by default a new one.
+            payload_error: why the output could not be told, in place of the output.
+            user_id: whose webhook it is.
+            timestamp: in seconds since the epoch; by default now.
+        """
+        request_id = request_id or self._state.jobs.new_request_id()
+        told = payload(request_id, Outcome.of(status, _plain(output)))
+        if payload_error is not None:
+            told |= {"payload": None, "payload_error": payload_error}
+        body = json.dumps(told).encode()
+        headers = self.sign_webhook(body, request_id=request_id, user_id=user_id, timestamp=timestamp)
+        return WebhookRequest(headers, body)
 
     def respond(
         self,

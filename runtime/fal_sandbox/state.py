@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from fal_sandbox.models import Models
 from fal_sandbox.pulse import Clock, Pulse
 from fal_sandbox.storage import Storage
 from fal_sandbox.tokens import Tokens
+from fal_sandbox.webhooks import Deliverer, WebhookKeys
 
 SERVICES: dict[str, tuple[str, str]] = {
     "queue": ("FAL_QUEUE_URL", "/queue"),
@@ -40,6 +41,7 @@ class Settings:
     log_window: float = LOG_WINDOW_SECONDS
     cdn_token_seconds: float = 86_400.0
     session_timeout: float = 60.0
+    webhook_retry_seconds: float = 1.0
 
 
 @dataclass(eq=False)
@@ -56,6 +58,8 @@ class State:
     faults: FaultPlan = field(default_factory=FaultPlan)
     files: FileStore = field(default_factory=FileStore)
     blobs: BlobStore = field(default_factory=BlobStore)
+    webhook_keys: WebhookKeys = field(default_factory=WebhookKeys)
+    webhooks: Deliverer = field(init=False)
     tokens: Tokens = field(init=False)
     storage: Storage = field(init=False)
     pulse: Pulse = field(init=False)
@@ -69,6 +73,8 @@ class State:
         self.storage = Storage(self.blobs, self.cdn_url, self.pulse.now)
         self.models = Models(self.catalog, self.files, self.file_url, self.settings.latency)
         self.jobs = JobBook(self.models, self.ledger, self.pulse)
+        retry_seconds = self.settings.webhook_retry_seconds
+        self.webhooks = Deliverer(self.webhook_keys, self.jobs, self.pulse, retry_seconds)
 
     def service_url(self, service: str) -> str:
         """The base URL of a service, by its name in `SERVICES`."""
@@ -89,7 +95,21 @@ class State:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def call(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Let something go on, asked for from any thread; nothing does in a sandbox that is not running."""
+        self.pulse.call(lambda: self.spawn(work()))
+
     def clear(self) -> None:
         """Go back to how it was in the beginning; request ids go on."""
-        for part in (self.ledger, self.faults, self.files, self.models, self.jobs, self.storage, self.blobs):
+        for part in (
+            self.ledger,
+            self.faults,
+            self.files,
+            self.models,
+            self.jobs,
+            self.storage,
+            self.blobs,
+            self.webhook_keys,
+            self.webhooks,
+        ):
             part.clear()
