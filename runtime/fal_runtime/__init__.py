@@ -15,6 +15,7 @@ from fal_runtime.result import LogEntry, Result
 from fal_runtime.retry import Retry
 from fal_runtime.schema import json_schema
 from fal_runtime.settings import Timeouts
+from fal_runtime.storage import UploadState, data_uri, upload, upload_async
 from fal_runtime.stream import AsyncEventStream, EventStream
 
 __all__ = [
@@ -37,9 +38,13 @@ __all__ = [
     "Retry",
     "Status",
     "Timeouts",
+    "UploadState",
     "configure",
+    "data_uri",
     "default",
     "endpoint",
     "errors",
     "json_schema",
+    "upload",
+    "upload_async",
 ]

@@ -11,6 +11,7 @@
     ├── NoConnectionError               no answer: the network failed, and what was asked was safe to give up
     │   ├── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
     │   └── StreamTruncated             a stream broke off before its last event
+    ├── UploadInterrupted               an upload in parts broke off; a later call can send the rest
     ├── WebhookSignatureError           a webhook is not to be trusted, or no longer
     ├── TimeoutExpired                  one of the caller's clocks ran out (also a `TimeoutError`)
     │   └── StartTimeout                the request did not start in time
@@ -30,11 +31,14 @@ Sources of the wire facts: fal docs, "Model Errors" and "Retries and Error Handl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fal_runtime.values import mapping, sequence
+
+if TYPE_CHECKING:
+    from fal_runtime.storage import UploadState
 
 __all__ = [
     "AuthenticationError",
@@ -59,6 +63,7 @@ __all__ = [
     "StreamTruncated",
     "SubmissionUnknownError",
     "TimeoutExpired",
+    "UploadInterrupted",
     "WebhookSignatureError",
     "error_from_response",
 ]
@@ -194,6 +199,16 @@ class StreamTruncated(NoConnectionError):
     """A stream broke off before its last event. What it started may have been billed, so it is not started again."""
 
     retryable = False
+
+
+class UploadInterrupted(FalError):
+    """An upload in parts broke off, for the reason that is its cause. What arrived is kept for some time.
+
+    Attributes:
+        state: How far it came: `upload(..., resume=error.state)` sends the rest. It can be written as JSON by msgspec.
+    """
+
+    state: UploadState | None = None
 
 
 class TimeoutExpired(FalError, TimeoutError):

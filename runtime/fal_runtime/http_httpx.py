@@ -59,14 +59,14 @@ def _message(owned: bool, client: httpx.Client | httpx.AsyncClient, request: Req
     wait = min(waits, default=None)
     connect = request.connect_timeout if wait is None else min(wait, request.connect_timeout)
     timeout = {"connect": connect, "read": wait, "write": wait, "pool": wait}
-    headers, body = request.headers, request.body
-    content: bytes | _Upload | None
-    if body is None or isinstance(body, bytes):
-        content = body
-    else:
-        headers, content = {**headers, "content-length": str(body.size)}, _Upload(body)
     build = httpx.Request if owned else client.build_request
-    return build(request.method, request.url, headers=headers, content=content, extensions={"timeout": timeout})
+    extensions, body = {"timeout": timeout}, request.body
+    if body is None or isinstance(body, bytes):
+        return build(request.method, request.url, headers=request.headers, content=body, extensions=extensions)
+    headers = {**request.headers, "content-length": str(body.size)}
+    message = build(request.method, request.url, headers=headers, extensions=extensions)
+    message.stream = _Upload(body)
+    return message
 
 
 class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):

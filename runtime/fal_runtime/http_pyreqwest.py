@@ -15,8 +15,8 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import BaseResponse
 from pyreqwest.response import Response as AsyncResponse
 
-from fal_runtime.http_httpx import BlockingHttpx
-from fal_runtime.transport import Body, NotSent, Request, Response, Stream, Unanswered
+from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
+from fal_runtime.transport import NotSent, Request, Response, Stream, Unanswered
 
 __all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
 
@@ -57,22 +57,12 @@ def _built(client: Any, request: Request) -> Any:
     builder = client.request(request.method, request.url).headers(request.headers)
     if request.total is not None:
         builder = builder.timeout(timedelta(seconds=request.total))
-    body = request.body
-    if body is None:
-        return builder
-    if isinstance(body, bytes):
-        return builder.body_bytes(body)
-    return builder.header("content-length", str(body.size)).body_stream(_Upload(body))
+    return builder if request.body is None else builder.body_bytes(request.body)
 
 
-class _Upload:
-    """A body that is read while it is sent."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-
-    def __iter__(self) -> Generator[bytes, None, None]:
-        yield from self._body.chunks()
+def _streams_its_body(request: Request) -> bool:
+    """Whether the body is read while it is sent: `pyreqwest` would take the time of that for the server's silence."""
+    return request.body is not None and not isinstance(request.body, bytes)
 
 
 def _headers(response: BaseResponse) -> dict[str, str]:
@@ -137,7 +127,7 @@ class _Clients:
 
 
 class BlockingPyreqwest:
-    """`Http` in the calling thread. Answers that are read as they arrive come by `httpx`, which can be interrupted."""
+    """`Http` in the calling thread. What is read as it arrives, or as it is sent, goes by `httpx`: it hears Ctrl-C."""
 
     def __init__(self) -> None:
         self._clients = _Clients()
@@ -146,6 +136,8 @@ class BlockingPyreqwest:
         self.open = self._streams.open
 
     async def send(self, request: Request) -> Response:
+        if _streams_its_body(request):
+            return await self._streams.send(request)
         if threading.current_thread() is not threading.main_thread():
             return self._clients.send(request)
         worker, self._worker = self._worker or _Worker(), None
@@ -200,10 +192,11 @@ class _AsyncStream:
 
 
 class AsyncPyreqwest:
-    """`Http` on the running event loop."""
+    """`Http` on the running event loop. Bodies that are read while they are sent go by `httpx`."""
 
     def __init__(self) -> None:
         self._clients: dict[Any, Client] = {}
+        self._uploads = AsyncHttpx()
 
     def _client(self, request: Request) -> Client:
         key = _key(request)
@@ -213,6 +206,8 @@ class AsyncPyreqwest:
         return client
 
     async def send(self, request: Request) -> Response:
+        if _streams_its_body(request):
+            return await self._uploads.send(request)
         try:
             response = await _built(self._client(request), request).build().send()
             body = await response.bytes()
@@ -231,3 +226,4 @@ class AsyncPyreqwest:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.close()
+        await self._uploads.close()
