@@ -180,11 +180,18 @@ class Verbs(Generic[I, O_co, R_co]):
     async def _perform(
         self, operation: Callable[..., Awaitable[T]], channel: Channel, input: I, options: Mapping[str, Any]
     ) -> T:
-        """Check the input, and do an operation with it and with the options that concern the wire."""
-        wire = dict(options)
+        """Check the input, upload the files in it, and do an operation with the options that concern the wire."""
+        from fal_runtime.file_inputs import Files
+
+        wire, files = dict(options), Files()
         extra, validate = wire.pop("extra", None), wire.pop("validate", True)
         wire.pop("client", None)
-        body = build_body(input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate)
+        body = build_body(input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate, files=files)
+        if files.sources:
+            deadline = Deadline(wire.get("timeout"))
+            body = await files.upload_into(channel, body, deadline)
+            if deadline.seconds is not None:
+                wire["timeout"] = deadline.left()
         return await operation(channel, self.id, self.output_type, body, **wire)
 
     def run(self, input: I, **options: Unpack[RunOptions]) -> R_co:

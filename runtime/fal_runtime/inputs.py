@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fal_runtime.errors import FieldError, InputError, OutputError
 from fal_runtime.result import decoder
+
+if TYPE_CHECKING:
+    from fal_runtime.file_inputs import Files
 
 __all__ = ["build_body", "read_input", "read_output"]
 
@@ -16,7 +19,13 @@ _encoder = msgspec.json.Encoder()
 
 
 def build_body(
-    input: object, type_: Any, *, endpoint_id: str, extra: Mapping[str, Any] | None = None, validate: bool = True
+    input: object,
+    type_: Any,
+    *,
+    endpoint_id: str,
+    extra: Mapping[str, Any] | None = None,
+    validate: bool = True,
+    files: Files | None = None,
 ) -> bytes:
     """Encode an input, and check it.
 
@@ -26,6 +35,7 @@ def build_body(
         endpoint_id: For error messages.
         extra: Fields to send beside the input's own, for what the schema does not know. They are not checked.
         validate: Whether to hold the input against its type.
+        files: Takes the files out of the input. What is encoded has stand-ins for them.
 
     Raises:
         InputError: listing every problem. Nothing was sent.
@@ -35,13 +45,20 @@ def build_body(
         wanted = "a dict" if cls is dict else f"{_named(cls)} or a dict"
         wrong = FieldError(path="", rule="object_type", message=f"must be {wanted}, not {_named(type(input))}")
         raise InputError("the input is of another type; nothing was sent", endpoint_id=endpoint_id, errors=(wrong,))
-    body = _written(input, endpoint_id)
+    value: Any = input
+    problems: tuple[FieldError, ...] = ()
+    if files is not None:
+        value = files.take(input, type_, validate=validate)
+        extra = files.take(extra, Any) if extra else extra
+        problems = tuple(files.problems)
+    body = _written(value, endpoint_id)
     if validate:
-        body, problems = _checked(body, type_)
-        if problems:
-            raise InputError(f"{_counted(problems)}; nothing was sent", endpoint_id=endpoint_id, errors=problems)
+        body, departures = _checked(body, type_)
+        problems = departures + problems
+    if problems:
+        raise InputError(f"{_counted(problems)}; nothing was sent", endpoint_id=endpoint_id, errors=problems)
     if extra:
-        body = _encoder.encode({**msgspec.json.decode(body), **extra})
+        body = _written({**msgspec.json.decode(body), **extra}, endpoint_id)
     return body
 
 
@@ -56,15 +73,19 @@ def read_input(value: Mapping[str, Any], type_: type[Any], *, drop_null: bool = 
     Raises:
         InputError: listing every problem.
     """
-    body = _written(value, None)
+    from fal_runtime.file_inputs import Files
+
+    files = Files()
+    body = _written(files.take(value, type_), None)
     if drop_null:
         from fal_runtime.conform import without_nulls
 
         body = _encoder.encode(without_nulls(msgspec.json.decode(body), type_))
     body, problems = _checked(body, type_)
+    problems += tuple(files.problems)
     if problems:
         raise InputError(f"{_counted(problems)} for {_named(type_)}", errors=problems)
-    return _read(body, type_)
+    return files.put_back(_read(body, type_)) if files.sources else _read(body, type_)
 
 
 def read_output(value: Mapping[str, Any], type_: type[Any]) -> Any:

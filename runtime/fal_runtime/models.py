@@ -8,7 +8,8 @@ schema's default or `None`, so nothing a reader touches is ever a sentinel.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast, overload
+from os import PathLike
+from typing import IO, TYPE_CHECKING, Annotated, Any, Self, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
@@ -16,8 +17,15 @@ __all__ = ["FileInput", "InputModel", "OutputModel", "default"]
 
 T = TypeVar("T")
 
-FileInput: TypeAlias = str
-"""What an input field that names a file takes: an `https://` URL or a `data:` URI."""
+if TYPE_CHECKING:
+    from fal_runtime.media import MediaFile
+    from fal_runtime.sources import Picture
+
+    FileInput: TypeAlias = str | PathLike[str] | bytes | IO[bytes] | Picture | MediaFile
+    """What an input field that names a file takes: an `https://` URL or `data:` URI, or something to upload first: a
+    `pathlib.Path`, bytes, a file open in mode `rb`, a Pillow image. An output's file is passed on by its URL."""
+else:  # what is checked and sent is a URL; the mark tells `fal_runtime.file_inputs` where there may be files
+    FileInput = Annotated[str, msgspec.Meta(extra={"file": True})]
 
 
 class _Default:
