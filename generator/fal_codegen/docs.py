@@ -18,7 +18,7 @@ from typing import Any
 from fal_codegen.dialect import Schema
 from fal_codegen.prepare import Class, Field, Prepared, Side
 
-__all__ = ["Glossary", "Pattern", "describe", "docstring", "load_glossary", "one_line"]
+__all__ = ["Glossary", "Pattern", "bounds", "describe", "docstring", "load_glossary", "one_line"]
 
 _LONGEST_DEFAULT = 80
 
@@ -100,7 +100,7 @@ def _described(item: Class, endpoint_id: str, glossary: Glossary) -> Class:
 
 
 def _field_doc(item: Field, side: Side, glossary_text: str) -> str:
-    facts = [_range(branch) for branch in item.schema.get("union", [item.schema])]
+    facts = [bounds(branch) for branch in item.schema.get("union", [item.schema])]
     told = [fact for fact in facts if fact]
     default = _default(item.default) if side == "input" and not item.required and item.default is not None else ""
     # With several ranges, nothing says which is whose.
@@ -117,7 +117,7 @@ def _default(value: Any) -> str:
     return f"Default: {text if len(text) <= _LONGEST_DEFAULT else text[: _LONGEST_DEFAULT - 1] + '…'}."
 
 
-def _range(schema: Schema) -> str:
+def bounds(schema: Schema) -> str:
     """The bounds of a type, in words."""
     kind = schema.get("type")
     if kind == "string":
