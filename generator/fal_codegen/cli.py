@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fal_codegen import commands, commands_compare, serve
+from fal_codegen.migrate import command as migration
 from fal_runtime.version import VERSION
 
 
@@ -23,5 +24,6 @@ for command in (
     commands_compare.diff,
     commands_compare.changelog,
     serve.sandbox,
+    migration.migrate,
 ):
     cli.add_command(command)

@@ -1,0 +1,257 @@
+"""What `fal-bindings migrate` understands, what it keeps, and what it says: one small file for each case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fal_codegen.migrate.files import Migration, migrate
+
+CALL = 'fal_client.subscribe("fal-ai/flux/dev", arguments={"prompt": "a cat"})'
+
+
+def migrated(tmp_path: Path, text: str, *, untyped: bool = False) -> tuple[str, Migration]:
+    file = tmp_path / "program.py"
+    file.write_text(text)
+    result = migrate([tmp_path], "fal_endpoints", untyped=untyped)
+    after = result.changed[file][1].decode() if file in result.changed else text
+    file.write_text(after)
+    again = migrate([tmp_path], "fal_endpoints", untyped=untyped)
+    assert not again.changed
+    return after, result
+
+
+def body(text: str) -> str:
+    """A file without its imports."""
+    return "\n".join(line for line in text.splitlines() if "import " not in line).strip("\n")
+
+
+TYPED = {
+    "an attribute for each key": (
+        f'result = {CALL}\nurl = result["images"][0]["url"]\nseed = result.get("seed")\n',
+        'result = flux_dev.subscribe(flux_dev.Input(prompt="a cat"))\nurl = result.images[0].url\nseed = result.seed\n',
+    ),
+    "at once": (
+        f'print({CALL}["images"][-1]["url"])',
+        'print(flux_dev.subscribe(flux_dev.Input(prompt="a cat")).images[-1].url)',
+    ),
+    "loops": (
+        f'for n, image in enumerate({CALL}["images"][1:]):\n    print(n, image["width"])\n',
+        'for n, image in enumerate(flux_dev.subscribe(flux_dev.Input(prompt="a cat")).images[1:]):\n    print(n, image.width)\n',
+    ),
+    "several givers": (
+        f'def f(x):\n    result = None\n    if x:\n        result = {CALL}\n    else:\n        result = {CALL}\n    return result["seed"]\n',
+        (
+            'def f(x):\n    result = None\n    if x:\n        result = flux_dev.subscribe(flux_dev.Input(prompt="a cat"))\n    else:\n'
+            '        result = flux_dev.subscribe(flux_dev.Input(prompt="a cat"))\n    return result.seed\n'
+        ),
+    ),
+    "a dict made elsewhere": (
+        'def f(a):\n    fal_client.run("fal-ai/flux/dev", a)\n',
+        "def f(a):\n    flux_dev.run(flux_dev.Input.from_dict(a))\n",
+    ),
+    "a spread dict": (
+        'def f(a):\n    fal_client.run("fal-ai/flux/dev", {"prompt": "x", **a})\n',
+        'def f(a):\n    flux_dev.run(flux_dev.Input.from_dict({"prompt": "x", **a}))\n',
+    ),
+    "options": (
+        'fal_client.subscribe("fal-ai/flux/dev", with_logs=True, arguments={"prompt": "x"}, client_timeout=5, interval=1)',
+        'flux_dev.subscribe(logs=True, input=flux_dev.Input(prompt="x"), timeout=5)',
+    ),
+    "a path": (
+        'fal_client.run("fal-ai/flux", {"prompt": "x"}, path="/dev")',
+        'flux_dev.run(flux_dev.Input(prompt="x"))',
+    ),
+    "by id": (
+        'print(fal_client.result("fal-ai/flux/dev", "an-id")["seed"])\nfal_client.cancel("fal-ai/flux/dev", "an-id")\n',
+        'print(flux_dev.handle("an-id").result().seed)\nflux_dev.handle("an-id").cancel()\n',
+    ),
+    "a stream": (
+        'for event in fal_client.stream("fal-ai/flux/dev", arguments={"prompt": "x"}):\n    print(event["images"])\n',
+        'for event in flux_dev.endpoint.stream(flux_dev.Input(prompt="x")):\n    print(event.images)\n',
+    ),
+    "through functions": (
+        f'def make():\n    return {CALL}\n\ndef show(result):\n    print(result["seed"])\n\nshow(make())\n',
+        (
+            'def make():\n    return flux_dev.subscribe(flux_dev.Input(prompt="a cat"))\n\ndef show(result):\n    print(result.seed)\n\n'
+            "show(make())\n"
+        ),
+    ),
+    "errors": (
+        f"try:\n    {CALL}\nexcept (ValueError, fal_client.FalClientHTTPError) as e:\n    print(e.status_code)\n",
+        (
+            'try:\n    flux_dev.subscribe(flux_dev.Input(prompt="a cat"))\n'
+            "except (ValueError, fal_runtime.errors.InputError, fal_runtime.errors.ServiceError) as e:\n    print(e.status_code)\n"
+        ),
+    ),
+    "names": (
+        'flux_dev = 1\nfal_client.run("fal-ai/flux/dev", {"prompt": "x"})\n',
+        'flux_dev = 1\nflux_dev_endpoint.run(flux_dev_endpoint.Input(prompt="x"))\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_becomes_typed(name: str, tmp_path: Path) -> None:
+    before, expected = TYPED[name]
+    if name == "a stream":
+        before = before.replace('print(event["images"])', 'print(event["seed"])')
+        expected = expected.replace("print(event.images)", "print(event.seed)")
+    after, result = migrated(tmp_path, f"import fal_client\n\n{before}")
+    assert body(after) == expected.strip("\n")
+    assert result.kept == result.untyped == 0
+    assert "fal_client" not in after
+    compile(after, "program.py", "exec")
+
+
+UNTYPED = {
+    "is returned at line 4": f"def f():\n    return {CALL}\n",
+    "is passed to json.dumps at line 3": f"json.dumps({CALL})\n",
+    "the schema has no field 'colour', which is read at line 4": f'r = {CALL}\nprint(r["colour"])\n',
+    "'content_type' may be absent, and gets a value of its own then, at line 4": (
+        f'r = {CALL}\nprint(r["images"][0].get("content_type", "?"))\n'
+    ),
+    "gets a type of its own at line 3": f"r: dict[str, object] = {CALL}\n",
+    "r is something else as well, at line 4": f'r = {CALL}\nr = {{"seed": 1}}\nprint(r["seed"])\n',
+    "`for key in r: print(key)` at line 4": f"r = {CALL}\nfor key in r: print(key)\n",
+    "`in r` at line 4": f'r = {CALL}\nprint("seed" in r)\n',
+}
+
+
+@pytest.mark.parametrize("reason", UNTYPED)
+def test_becomes_untyped_where_the_output_goes_its_own_way(reason: str, tmp_path: Path) -> None:
+    after, result = migrated(tmp_path, f"import fal_client\n\n{UNTYPED[reason]}")
+    assert 'fal_runtime.endpoint("fal-ai/flux/dev").subscribe({"prompt": "a cat"})' in after
+    assert "fal_client" not in after
+    assert after.replace('fal_runtime.endpoint("fal-ai/flux/dev").subscribe({"prompt": "a cat"})', CALL) == (
+        f"import fal_runtime\n\n{UNTYPED[reason]}"
+    )
+    assert any(reason in remark.text and remark.kind == "note" for remark in result.remarks), result.remarks
+
+
+KEPT = {
+    "the endpoint is known only at run time": 'def f(m):\n    fal_client.run(m, {"prompt": "x"})\n',
+    "fal_endpoints has no module for 'fal-ai/nothing'": 'fal_client.run("fal-ai/nothing", {})\n',
+    "what ** passes on is known only at run time": 'fal_client.run("fal-ai/flux/dev", **{"arguments": {}})\n',
+    "fal-ai/flux/dev requires 'prompt', which is not among the arguments": 'fal_client.run("fal-ai/flux/dev", {"seed": 1})\n',
+    "the bindings send inputs with POST only": 'fal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="GET")\n',
+    "the function that gets the updates, show, is not in this file": (
+        'from elsewhere import show\nfal_client.subscribe("fal-ai/flux/dev", {"prompt": "x"}, on_queue_update=show)\n'
+    ),
+    "updates bring new log lines only, but they are counted at line 5": (
+        'def show(u):\n    if isinstance(u, fal_client.InProgress):\n        print(u.logs[-1]["message"])\n\n'
+        'fal_client.subscribe("fal-ai/flux/dev", {"prompt": "x"}, on_queue_update=show)\n'
+    ),
+    ".response_url of what it gives is used at line 4": (
+        'h = fal_client.submit("fal-ai/flux/dev", {"prompt": "x"})\nprint(h.response_url)\n'
+    ),
+    "what it gives is put into jobs": 'jobs = {}\njobs["a"] = fal_client.submit("fal-ai/flux/dev", {"prompt": "x"})\n',
+    "our errors have no 'response_headers'": (
+        f"try:\n    {CALL}\nexcept fal_client.FalClientHTTPError as e:\n    print(e.response_headers)\n"
+    ),
+    "fal_client.FalClientError is named outside of an except clause": f"{CALL}\nretry(fal_client.FalClientError)\n",
+    "fal_client.subscribe is named here, but not called": 'to_thread(fal_client.subscribe, "fal-ai/flux/dev")\n',
+    "the client stays: who gives this client is not known": (
+        'def f(c: fal_client.SyncClient = None):\n    c.run("fal-ai/flux/dev", {"prompt": "x"})\n'
+    ),
+    "a realtime connection of the bindings has another face": 'fal_client.realtime("fal-ai/flux/dev")\n',
+    "'fal_client' stands for other things as well in this file": f"try:\n    pass\nexcept ImportError:\n    fal_client = None\n{CALL}\n",
+}
+
+
+@pytest.mark.parametrize("reason", KEPT)
+def test_is_kept(reason: str, tmp_path: Path) -> None:
+    text = f"import fal_client\n\n{KEPT[reason]}"
+    after, result = migrated(tmp_path, text)
+    assert after == text
+    assert any(reason in remark.text and remark.kind == "kept" for remark in result.remarks), result.remarks
+
+
+def test_a_wildcard_import_is_kept(tmp_path: Path) -> None:
+    text = 'from fal_client import *\n\nrun("fal-ai/flux/dev", {"prompt": "x"})\n'
+    after, result = migrated(tmp_path, text)
+    assert after == text
+    assert "it imports everything from fal_client" in result.remarks[0].text
+
+
+def test_what_another_file_uses_is_not_changed_under_it(tmp_path: Path) -> None:
+    """A handle, a client and a callback that others import stay what they are."""
+    text = (
+        "import fal_client\n\n"
+        'handle = fal_client.submit("fal-ai/flux/dev", {"prompt": "x"})\n'
+        'client = fal_client.SyncClient()\nclient.run("fal-ai/flux/dev", {"prompt": "x"})\n\n\n'
+        "def show(update):\n    print(update.metrics)\n\n\n"
+        'fal_client.subscribe("fal-ai/flux/dev", {"prompt": "x"}, on_queue_update=show)\n'
+    )
+    (tmp_path / "other.py").write_text("import program\nfrom program import client, show\n\nprint(program.handle)\n")
+    after, result = migrated(tmp_path, text)
+    assert after == text
+    reasons = " ".join(remark.text for remark in result.remarks)
+    assert "other files read handle" in reasons
+    assert "other files read client" in reasons
+    assert "show may be called by others" in reasons
+    (tmp_path / "other.py").unlink()
+    after, result = migrated(tmp_path, text)
+    assert "fal_client" not in after
+    assert 'flux_dev.run(flux_dev.Input(prompt="x"), client=client)' in after
+
+
+def test_handlers_catch_both_while_calls_stay_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("import fal_client\n\n\ndef f(m):\n    return fal_client.run(m, {})\n")
+    after, _ = migrated(
+        tmp_path, f"import fal_client\n\ntry:\n    {CALL}\nexcept fal_client.FalClientError:\n    pass\n"
+    )
+    assert "except (fal_client.FalClientError, fal_runtime.FalError):" in after
+    assert after.startswith("import fal_client\nimport fal_runtime\nfrom fal_endpoints.fal_ai import flux_dev\n")
+
+
+def test_untyped_on_request(tmp_path: Path) -> None:
+    text = 'import fal_client\n\n\nasync def f(m):\n    return await fal_client.subscribe_async(m, {"a": 1}, with_logs=True)\n'
+    after, result = migrated(tmp_path, text, untyped=True)
+    assert 'return await fal_runtime.endpoint(m).subscribe_async({"a": 1}, logs=True)' in after
+    assert (result.typed, result.untyped, result.kept) == (0, 1, 0)
+
+
+def test_a_value_that_breaks_a_rule_is_named(tmp_path: Path) -> None:
+    _, result = migrated(
+        tmp_path, 'import fal_client\n\nfal_client.run("fal-ai/flux/dev", {"prompt": "x", "num_images": 9})\n'
+    )
+    assert [str(remark.text) for remark in result.remarks] == [
+        "num_images: must be at most 4, not 9; the call is refused before it is sent"
+    ]
+
+
+def test_layout_and_comments_stay(tmp_path: Path) -> None:
+    text = (
+        "#!/usr/bin/env python\n"
+        "import os, fal_client  # both\n\n"
+        "r = fal_client.run(  # first\n"
+        '    "fal-ai/flux/dev",  # which\n'
+        "    # what\n"
+        "    {'prompt': 'x',   # inside\n"
+        "     'image_size': {'width': 64,\n"
+        "                    'height': 64}},\n"
+        "    # how long\n"
+        "    timeout=3)  # done\n"
+    )
+    after, _ = migrated(tmp_path, text)
+    assert after == (
+        "#!/usr/bin/env python\n"
+        "import os  # both\n"
+        "from fal_endpoints.fal_ai import flux_dev\n\n"
+        "r = flux_dev.run(  # first\n"
+        "    # which\n"
+        "    # what\n"
+        "    flux_dev.Input(prompt='x',   # inside\n"
+        "     image_size=flux_dev.ImageSize(width=64,\n"
+        "                    height=64)),\n"
+        "    # how long\n"
+        "    timeout=3)  # done\n"
+    )
+
+
+def test_what_is_no_python_is_reported(tmp_path: Path) -> None:
+    after, result = migrated(tmp_path, "import fal_client\nprint 'x'\n")
+    assert after == "import fal_client\nprint 'x'\n"
+    assert [(remark.line, remark.kind) for remark in result.remarks] == [(2, "failed")]
