@@ -40,6 +40,20 @@ class Caller:
 
         return asyncio.run(call())
 
+    def done(self, owner: Any, verb: str, *args: Any, **options: Any) -> Any:
+        """The last of what a stream gives."""
+        if self.mode == "blocking":
+            return getattr(owner, verb)(*args, **options).done()
+
+        async def call() -> Any:
+            return await getattr(owner, verb + "_async")(*args, **options).done()
+
+        return asyncio.run(call())
+
+    def close(self, client: Any) -> None:
+        """Close a client's connections. Those of an event loop have ended with it."""
+        client.close()
+
     def list(self, owner: Any, verb: str, **options: Any) -> list[Any]:
         """All that an iterating verb gives."""
         return list(self(owner, verb, **options))

@@ -270,7 +270,8 @@ class Verbs(Generic[I, O_co, R_co]):
 async def _submit(
     channel: Channel, endpoint_id: str, output: Any, body: bytes, *, timeout: float | None = None, **options: Any
 ) -> Job:
-    return await queue.submit(channel, endpoint_id, output, body, deadline=Deadline(timeout), **options)
+    deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.total)
+    return await queue.submit(channel, endpoint_id, output, body, deadline=deadline, **options)
 
 
 def _data(result: Result[Any]) -> Any:

@@ -22,6 +22,7 @@ from fal_runtime.errors import (
     PermissionDeniedError,
     RunnerError,
     StartTimeout,
+    SubmissionUnknownError,
     TimeoutExpired,
     error_from_response,
 )
@@ -174,10 +175,13 @@ async def submit(
         deadline=deadline,
         endpoint_id=endpoint_id,
     )
-    answer = _object(response, endpoint_id, None)
-    request_id = answer.get("request_id")
-    if not isinstance(request_id, str) or not request_id:
-        raise OutputError("the queue's answer names no request_id", endpoint_id=endpoint_id, body=response.body)
+    if response.status >= 300:
+        raise error_from_response(response.status, response.headers, response.body, endpoint_id=endpoint_id)
+    answer = mapping(_json(response.body))
+    request_id = answer.get("request_id") or response.headers.get("x-fal-request-id")
+    if not isinstance(request_id, str):
+        message = "the queue accepted the request, but its answer cannot be read: it is probably running"
+        raise SubmissionUnknownError(message, endpoint_id=endpoint_id, status_code=response.status, body=response.body)
     urls = {name: answer.get(name) for name in ("status_url", "response_url", "cancel_url")}
     return Job(
         endpoint_id=endpoint_id,
@@ -353,7 +357,7 @@ async def _streamed(
         await stream.close()
 
 
-def _json(text: str) -> Any:
+def _json(text: str | bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:

@@ -57,13 +57,18 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     def again(self, response: Response) -> bool:
         """Whether this answer allows another attempt."""
-        if response.headers.get("x-fal-request-timeout-type") == "user":
+        if _start_timeout(response):
             return False
         return response.status in self.statuses or (response.status in self.gateway_statuses and from_gateway(response))
 
     def unknown(self, response: Response) -> bool:
         """Whether this answer leaves open if the request was admitted."""
-        return response.status in self.unknown_statuses and from_gateway(response)
+        return response.status in self.unknown_statuses and from_gateway(response) and not _start_timeout(response)
+
+
+def _start_timeout(response: Response) -> bool:
+    """Whether the caller's own start timeout ran out: final, whoever says so."""
+    return response.headers.get("x-fal-request-timeout-type") == "user"
 
 
 def from_gateway(response: Response) -> bool:

@@ -200,7 +200,11 @@ class BlockingIO:
     async def guard(
         self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
     ) -> T:
-        return await operation  # what interrupts a thread ends the operation itself, so there is nothing to wait for
+        try:
+            return await operation
+        except KeyboardInterrupt as error:  # it has ended the operation, so there is nothing to wait for
+            error.add_note("interrupted on the way: what was asked for may have happened all the same")
+            raise
 
     async def gather(self, operations: Sequence[Callable[[], Coroutine[Any, Any, T]]], limit: int) -> list[T]:
         if len(operations) < 2 or limit < 2:

@@ -135,104 +135,12 @@ def test_the_endpoint_may_refuse_too(call: Caller, sandbox: Sandbox) -> None:
     assert caught.value.status_code == 422
 
 
-@pytest.mark.parametrize("verb", ["run", "submit"])
-@pytest.mark.parametrize(
-    ("fault", "cause", "admitted", "sent"),
-    [
-        ({"status": 429, "headers": {"retry-after": "0"}}, None, 1, 2),
-        ({"status": 429, "times": 2}, None, 1, 3),
-        ({"status": 503, "body": "<html>busy</html>"}, None, 1, 2),
-        ({"status": 429, "times": 99}, errors.RateLimitError, 0, 5),
-        ({"status": 502, "body": "<center>nginx</center>"}, errors.SubmissionUnknownError, 0, 1),
-        ({"status": 504, "body": ""}, errors.SubmissionUnknownError, 0, 1),
-        ({"disconnect": True}, errors.SubmissionUnknownError, 0, 1),
-        ({"processed": True, "disconnect": True}, errors.SubmissionUnknownError, 1, 1),
-        ({"processed": True, "status": 200, "body": '{"te', "disconnect": True}, errors.SubmissionUnknownError, 1, 1),
-        ({"delay_seconds": 1.0}, errors.SubmissionUnknownError, 1, 1),
-        (
-            {
-                "status": 503,
-                "headers": {"x-fal-request-id": "1"},
-                "body": {"detail": "x", "error_type": "runner_disconnected"},
-            },
-            errors.RunnerError,
-            0,
-            1,
-        ),
-        (
-            {"status": 504, "headers": {"x-fal-request-timeout-type": "user", "x-fal-request-id": "1"}},
-            errors.StartTimeout,
-            0,
-            1,
-        ),
-        ({"status": 401, "body": {"detail": "no"}}, errors.AuthenticationError, 0, 1),
-        ({"status": 307, "headers": {"location": "http://127.0.0.1:9/steal"}}, errors.ServiceError, 0, 1),
-        ({"status": 200, "body": "<html>"}, errors.OutputError, 0, 1),
-    ],
-)
-def test_nothing_paid_is_sent_twice(
-    call: Caller,
-    echo: Echo,
-    sandbox: Sandbox,
-    verb: str,
-    fault: dict[str, Any],
-    cause: type[Exception] | None,
-    admitted: int,
-    sent: int,
-) -> None:
-    timeouts = Timeouts(attempt=0.3, run=0.3) if "delay_seconds" in fault else Timeouts()
-    client = Client(retry=Retry(base=0.01, cap=0.05), timeouts=timeouts)
-    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.01)
-    sandbox.fail_next(f"*/{ECHO}", method="POST", **fault)
-    if cause is None:
-        call(echo, verb, Input(prompt="private words"), client=client)
-    else:
-        with pytest.raises(cause) as caught:
-            call(echo, verb, Input(prompt="private words"), client=client)
-        assert type(caught.value) is cause
-        assert "private" not in str(caught.value)
-        assert "sandbox-secret" not in f"{caught.value!r}{caught.value}"
-    if "delay_seconds" in fault:
-        _until(lambda: len(sandbox.admitted) == admitted)
-    posts = [request for request in sandbox.requests if request.method == "POST"]
-    assert (len(sandbox.admitted), len(posts)) == (admitted, sent)
-    client.close()
-
-
 def test_a_caller_may_choose_to_risk_paying_twice(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
     client = Client(retry=Retry(base=0.01, resubmit_unknown=True))
     sandbox.fail_next(f"*/{ECHO}", method="POST", processed=True, disconnect=True)
     call(echo, "submit", Input(prompt="x"), client=client)
     assert len(sandbox.admitted) == 2
     client.close()
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"path": "*/status", "status": 500},
-        {"path": "*/status", "status": 502, "body": "<center>nginx</center>", "times": 2},
-        {"path": "*/status", "disconnect": True, "times": 3},
-        {"path": "*/requests/*", "method": "GET", "status": 503, "headers": {"retry-after": "0"}},
-    ],
-)
-def test_reads_are_tried_again(
-    call: Caller, echo: Echo, sandbox: Sandbox, client: Client, fault: dict[str, Any]
-) -> None:
-    sandbox.fail_next(**fault)
-    assert call(echo, "subscribe", Input(prompt="x"), client=client) == Output(text="hello")
-    assert len(sandbox.admitted) == 1
-
-
-def test_a_server_that_is_not_there(call: Caller, sandbox: Sandbox) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    client = Client(urls={"queue": f"http://{address}"}, retry=Retry(attempts=2, base=0.01))
-    with pytest.raises(errors.NoConnectionError, match=f"{address} could not be reached") as caught:
-        call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
-    assert not isinstance(caught.value, errors.SubmissionUnknownError)
-    assert type(caught.value.__cause__).__name__ == "ConnectError"
 
 
 def test_leaving_subscribe_cancels(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
