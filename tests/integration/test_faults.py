@@ -536,9 +536,13 @@ def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
+def _endpoint() -> Endpoint[Input, Output]:
+    return Endpoint(ECHO, Input, Output)
+
+
 def _perform(call: Caller, verb: str, client: Client) -> Any:
     """Call a verb, and give its `Result`."""
-    endpoint = Endpoint(ECHO, Input, Output)
+    endpoint = _endpoint()
     if verb == "stream":
         return call.done(endpoint.with_result, "stream", Input(prompt=SECRET), client=client)
     outcome = call(endpoint.with_result, verb, Input(prompt=SECRET), client=client)
@@ -548,11 +552,11 @@ def _perform(call: Caller, verb: str, client: Client) -> Any:
 @pytest.mark.parametrize(("verb", "row"), [pytest.param(verb, row, id=f"{verb}: {name}") for verb, name, row in TABLE])
 def test_fault(call: Caller, sandbox: Sandbox, elsewhere: tuple[str, list[bytes]], verb: str, row: Row) -> None:
     place, arrived = elsewhere
-    answer = {"output": {"text": "hello"}, "run_seconds": 0.05, "queue_seconds": 0.0, **row.answer}
+    answer: dict[str, Any] = {"output": {"text": "hello"}, "run_seconds": 0.05, "queue_seconds": 0.0, **row.answer}
     sandbox.respond(ECHO, **answer)
     target = f"*/{ECHO}/stream" if verb == "stream" else f"*/{ECHO}"
     for fault in row.faults:
-        told = {"path": target, "method": "GET" if "path" in fault else "POST", **fault}
+        told: dict[str, Any] = {"path": target, "method": "GET" if "path" in fault else "POST", **fault}
         headers = {name: value.replace("ELSEWHERE", place) for name, value in told.get("headers", {}).items()}
         told["headers"] = headers
         if told.pop("skip", None):
@@ -662,10 +666,10 @@ def test_addresses_on_another_origin_are_not_followed(
 ) -> None:
     place, arrived = elsewhere
     sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
-    request_id = call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client).request_id
+    request_id = call(_endpoint(), "submit", Input(prompt="x"), client=client).request_id
     urls = {name: f"{place}/{name}" for name in ("status_url", "response_url", "cancel_url")}
     sandbox.fail_next(f"*/{ECHO}", method="POST", status=200, body={"request_id": request_id, **urls})
-    output = call(Endpoint(ECHO, Input, Output), "subscribe", Input(prompt="x"), client=client)
+    output = call(_endpoint(), "subscribe", Input(prompt="x"), client=client)
     assert output == Output(text="hello")
     assert arrived == []
 
@@ -683,16 +687,16 @@ def test_a_backup_is_tried_once_when_a_service_is_out_of_reach(
     monkeypatch.setitem(settings.BACKUPS, primary, backup)
     sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
     client = Client(urls={"queue": primary}, retry=Retry(attempts=1))
-    assert call(Endpoint(ECHO, Input, Output), "subscribe", Input(prompt="x"), client=client) == Output(text="hello")
+    assert call(_endpoint(), "subscribe", Input(prompt="x"), client=client) == Output(text="hello")
     assert len(sandbox.admitted) == 1
     monkeypatch.setitem(settings.BACKUPS, primary, _refused())
     with pytest.raises(errors.NoConnectionError) as caught:
-        call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
+        call(_endpoint(), "submit", Input(prompt="x"), client=client)
     assert primary.removeprefix("http://") in str(caught.value)
     sandbox.fail_next("/queue/*", disconnect=True)
     monkeypatch.setitem(settings.BACKUPS, primary, backup)
     with pytest.raises(errors.SubmissionUnknownError):
-        call(Endpoint(ECHO, Input, Output), "submit", Input(prompt="x"), client=client)
+        call(_endpoint(), "submit", Input(prompt="x"), client=client)
     call.close(client)
 
 
@@ -701,7 +705,7 @@ def test_a_cancelled_task_cancels_even_what_was_just_being_submitted(sandbox: Sa
     sandbox.fail_next(f"*/{ECHO}", method="POST", delay_seconds=0.3)
 
     async def main() -> BaseException:
-        task = asyncio.create_task(Endpoint(ECHO, Input, Output).subscribe_async(Input(prompt="x")))
+        task = asyncio.create_task(_endpoint().subscribe_async(Input(prompt="x")))
         while not sandbox.requests:
             await asyncio.sleep(0.01)
         task.cancel()

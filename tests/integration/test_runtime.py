@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 
 import fal_runtime
 from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors
-from fal_runtime.settings import Timeouts
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output
 
@@ -388,11 +386,3 @@ def test_without_a_key_the_message_says_what_to_do(
     with pytest.raises(errors.MissingCredentialsError, match="set FAL_KEY"):
         call(echo, "run", Input(prompt="x"))
     assert sandbox.requests == []
-
-
-def _until(condition: Any) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not happen within 3 s")
