@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fal_runtime import InputModel, OutputModel, default
@@ -57,3 +64,36 @@ class Caller:
     def list(self, owner: Any, verb: str, **options: Any) -> list[Any]:
         """All that an iterating verb gives."""
         return list(self(owner, verb, **options))
+
+
+@contextmanager
+def nothing_left_open() -> Generator[None]:
+    """Hold that no socket, thread or task outlives what is done inside."""
+
+    def open_sockets() -> int:
+        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+        found = 0
+        for link in links:
+            try:
+                found += str(os.readlink(link)).startswith("socket:")
+            except OSError:
+                continue
+        return found
+
+    linux = Path("/proc/self/fd").exists()
+    before = open_sockets() if linux else 0
+    threads = _own_threads()
+    yield
+    gc.collect()
+    end = time.monotonic() + 10
+    while linux and open_sockets() > before and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not linux or open_sockets() <= before
+    while _own_threads() - threads and time.monotonic() < end:
+        time.sleep(0.02)
+    assert _own_threads() - threads == set()
+
+
+def _own_threads() -> set[threading.Thread]:
+    """The threads that live, without those in which the sandbox does its slow work."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith(("asyncio_", "uvloop_"))}

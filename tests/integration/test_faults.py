@@ -7,15 +7,11 @@ a verb that costs money. After each, nothing is left open and no message holds t
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,7 +19,7 @@ import pytest
 
 from fal_runtime import Client, Endpoint, Retry, Timeouts, errors
 from fal_sandbox import Sandbox
-from support import ECHO, Caller, Input, Output
+from support import ECHO, Caller, Input, Output, nothing_left_open
 
 SECRET = "a private prompt"
 SIGNED = "https://files.example/a.png?X-Signature=topsecret"
@@ -479,39 +475,6 @@ def _warned(result: Any, path: str) -> None:
 
 def _cancelled(error: errors.FalError) -> None:
     assert any("cancelling it answered" in note for note in error.__notes__)
-
-
-@contextmanager
-def nothing_left_open() -> Iterator[None]:
-    """Hold that no socket, thread or task outlives what is done inside."""
-
-    def open_sockets() -> int:
-        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
-        found = 0
-        for link in links:
-            try:
-                found += str(os.readlink(link)).startswith("socket:")
-            except OSError:
-                continue
-        return found
-
-    linux = Path("/proc/self/fd").exists()
-    before = open_sockets() if linux else 0
-    threads = _own_threads()
-    yield
-    gc.collect()
-    end = time.monotonic() + 10
-    while linux and open_sockets() > before and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not linux or open_sockets() <= before
-    while _own_threads() - threads and time.monotonic() < end:
-        time.sleep(0.02)
-    assert _own_threads() - threads == set()
-
-
-def _own_threads() -> set[threading.Thread]:
-    """The threads that live, without those in which the sandbox does its slow work."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith(("asyncio_", "uvloop_"))}
 
 
 @pytest.fixture

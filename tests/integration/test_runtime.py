@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 import fal_runtime
-from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors
+from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors, queue
 from fal_sandbox import Sandbox
-from support import ECHO, Caller, Input, Output
+from support import ECHO, Caller, Input, Output, nothing_left_open
 
 Echo = Endpoint[Input, Output]
 
 
 def test_subscribe(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.6, run_seconds=0.3, logs=["one", "two"])
     ids: list[str] = []
     events: list[Any] = []
     output = call(echo, "subscribe", Input(prompt="x"), logs=True, on_enqueue=ids.append, on_queue_update=events.append)
@@ -386,3 +390,126 @@ def test_without_a_key_the_message_says_what_to_do(
     with pytest.raises(errors.MissingCredentialsError, match="set FAL_KEY"):
         call(echo, "run", Input(prompt="x"))
     assert sandbox.requests == []
+
+
+def test_a_subscription_needs_three_requests_and_no_polling(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.3, run_seconds=0.9, logs=["one", "two", "three"])
+    events: list[Any] = []
+    call(echo, "subscribe", Input(prompt="x"), logs=True, on_queue_update=events.append)
+    assert [line.message for event in events for line in event.logs] == ["one", "two", "three"]
+    assert [request.path.rpartition("/")[2] for request in sandbox.requests][:2] == ["deep", "stream"]
+    assert len(sandbox.requests) == 3
+
+
+def test_a_silent_stream_is_opened_once_more_and_no_oftener(
+    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_DEAF_AFTER", 0.2)
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=1.5, logs=[])
+    assert call(echo, "subscribe", Input(prompt="x")) == Output(text="hello")
+    assert len(sandbox.requests) == 4
+
+
+def test_a_stream_that_something_holds_back_is_given_up_for_asking(
+    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_DEAF_AFTER", 0.2)
+    sandbox.fail_next("*/status/stream", delay_seconds=5.0)
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=0.3)
+    assert call(echo, "subscribe", Input(prompt="x")) == Output(text="hello")
+    assert sum(request.path.endswith("/status/stream") for request in sandbox.requests) == 1
+    assert any(request.path.endswith("/status") for request in sandbox.requests)
+
+
+def test_a_thousand_at_once_leave_nothing_behind(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.5, run_seconds=1.0)
+    endpoint: Echo = Endpoint(ECHO, Input, Output)
+
+    async def main() -> list[Output]:
+        async with Client() as client:
+            calls = (endpoint.subscribe_async(Input(prompt=str(n)), client=client) for n in range(1000))
+            return await asyncio.gather(*calls)
+
+    with nothing_left_open():
+        outputs = asyncio.run(main())
+    assert outputs == [Output(text="hello")] * 1000
+    assert len(sandbox.admitted) == 1000
+
+
+def test_middleware_sees_every_attempt(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    seen: list[tuple[str, int]] = []
+
+    async def watch(request: Any, call_next: Any) -> Any:
+        changed = msgspec.structs.replace(request, headers={**request.headers, "x-trace": "7"})
+        answer = await call_next(changed)
+        seen.append((request.method, answer.status))
+        return answer
+
+    sandbox.fail_next(f"*/{ECHO}", method="POST", status=429)
+    with Client(middleware=[watch], retry=Retry(base=0.01)) as client:
+        call(echo, "subscribe", Input(prompt="x"), client=client)
+    assert seen == [("POST", 429), ("POST", 200), ("GET", 200), ("GET", 200)]
+    assert {request.headers["x-trace"] for request in sandbox.requests} == {"7"}
+
+
+def test_a_proxy_is_told_where_to_go_and_adds_the_key(
+    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAL_KEY")
+    for name in ("FAL_KEY_ID", "FAL_KEY_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FAL_HOME_DIR", "nowhere")
+    answer = {"request_id": "1"}
+    sandbox.fail_next("/my/proxy", method="POST", status=200, body=answer)
+    with Client(proxy_url=f"{sandbox.url}/my/proxy") as client:
+        assert call(echo, "submit", Input(prompt="x"), client=client, webhook_url="https://a.example").request_id == "1"
+    target = sandbox.environment()["FAL_QUEUE_URL"]
+    request = sandbox.requests[-1]
+    assert request.headers["x-fal-target-url"] == f"{target}/{ECHO}?fal_webhook=https%3A%2F%2Fa.example"
+    assert "authorization" not in request.headers
+
+
+def test_with_options_shares_the_connections(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    with Client(headers={"x-a": "1"}) as client:
+        other = client.with_options(headers={"x-b": "2"}, strict=True)
+        assert other.blocking().io is client.blocking().io
+        assert (other.strict, client.strict) == (True, False)
+        call(echo, "run", Input(prompt="x"), client=other)
+    assert (sandbox.requests[-1].headers.get("x-a"), sandbox.requests[-1].headers["x-b"]) == (None, "2")
+
+
+def test_options_of_the_queue_and_of_storage(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    lifecycle = fal_runtime.Lifecycle(expires_in="1d", access="forbid", rules={"me": "allow"})
+    call(echo, "submit", Input(prompt="x"), max_queue_length=3, storage=lifecycle)
+    assert sandbox.requests[-1].query == {"fal_max_queue_length": ["3"]}
+    assert msgspec.json.decode(sandbox.requests[-1].headers["x-fal-object-lifecycle-preference"]) == {
+        "expiration_duration_seconds": 86400,
+        "initial_acl": {"default": "forbid", "rules": [{"user": "me", "decision": "allow"}]},
+    }
+    with pytest.raises(errors.ConfigurationError, match="'normal' or 'low', not 'high'"):
+        call(echo, "submit", Input(prompt="x"), priority="high")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_client_works_in_a_forked_process(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    client = Client()
+    call(echo, "run", Input(prompt="x"), client=client)
+    child = os.fork()
+    if child == 0:
+        try:
+            output = call(echo, "run", Input(prompt="child"), client=client)
+            os._exit(0 if output == Output(text="hello") else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert call(echo, "run", Input(prompt="x"), client=client) == Output(text="hello")
+    client.close()
+
+
+def test_one_client_serves_many_threads(echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.01)
+    with Client() as client, ThreadPoolExecutor(16) as pool:
+        outputs = list(pool.map(lambda n: echo.run(Input(prompt=str(n)), client=client), range(64)))
+    assert outputs == [Output(text="hello")] * 64
