@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fal_sandbox.catalog import Catalog, CatalogError, default_catalog_path
     from fal_sandbox.examples import example
+    from fal_sandbox.fault_table import FAULTS, SCOPES
     from fal_sandbox.faults import Fault
     from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
     from fal_sandbox.network import NetworkBlockedError
     from fal_sandbox.sandbox import DEFAULT_KEY, Sandbox
     from fal_sandbox.storage import StoredFile
-from fal_sandbox.webhooks import Delivery, WebhookRequest
+    from fal_sandbox.webhooks import Delivery, WebhookRequest
 
 __all__ = [
     "DEFAULT_KEY",
+    "FAULTS",
+    "SCOPES",
     "AdmittedJob",
     "Catalog",
     "CatalogError",
@@ -42,11 +45,15 @@ _HOMES = {
     "Catalog": "catalog",
     "CatalogError": "catalog",
     "DEFAULT_KEY": "sandbox",
+    "Delivery": "webhooks",
+    "FAULTS": "fault_table",
     "Fault": "faults",
     "NetworkBlockedError": "network",
     "ReceivedRequest": "ledger",
+    "SCOPES": "fault_table",
     "Sandbox": "sandbox",
     "StoredFile": "storage",
+    "WebhookRequest": "webhooks",
     "default_catalog_path": "catalog",
     "example": "examples",
 }

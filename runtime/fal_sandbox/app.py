@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import ASGIApp
 
 from fal_sandbox.bodies import json_response
 from fal_sandbox.cdn import CdnService
+from fal_sandbox.control import PREFIX, ControlService
 from fal_sandbox.front import Front
 from fal_sandbox.platform import PlatformService, SchemaService
 from fal_sandbox.queue import QueueService
@@ -21,6 +22,9 @@ from fal_sandbox.rest import RestService
 from fal_sandbox.run import RunService
 from fal_sandbox.sockets import SocketHttpService
 from fal_sandbox.state import State
+
+if TYPE_CHECKING:
+    from fal_sandbox.sandbox import Sandbox
 
 
 class _Service(Protocol):
@@ -41,11 +45,13 @@ _SERVICES: dict[str, type[_Service]] = {
 }
 
 
-def build(state: State) -> ASGIApp:
-    """The application that serves this state."""
-    routes = [Mount(prefix, routes=service(state).routes()) for prefix, service in _SERVICES.items()]
+def build(state: State, sandbox: Sandbox) -> ASGIApp:
+    """The application that serves this state, and can be programmed as the sandbox can."""
+    mounted = {prefix: service(state).routes() for prefix, service in _SERVICES.items()}
+    mounted[PREFIX] = ControlService(sandbox).routes()
+    # A path with a stray slash would be answered by a redirect, which no service of the platform does.
+    routes = [Mount(prefix, Router(routes, redirect_slashes=False)) for prefix, routes in mounted.items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
-    # Starlette would answer a path with a stray slash by a redirect, which no service of the platform does.
     app.router.redirect_slashes = False
     return Front(app, state)
 

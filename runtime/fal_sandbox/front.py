@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import time
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import parse_qs
+from email.utils import formatdate
+from urllib.parse import parse_qs, quote
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fal_sandbox.blobs import HELD_BYTES, Blob
+from fal_sandbox.control import PREFIX
 from fal_sandbox.faults import Fault
 from fal_sandbox.ledger import ReceivedRequest
 from fal_sandbox.state import State
+from fal_sandbox.tampering import Tampered
 
 _WITHHELD = 1024
 """How many bytes of a cut-off body are announced and never sent."""
@@ -36,34 +42,60 @@ class Front:
         """Serve one request."""
         if scope["type"] == "websocket":
             return await self._serve_socket(scope, receive, send)
+        if scope["path"].startswith(f"{PREFIX}/"):
+            # The sandbox is spoken to, not the platform.
+            return await self._app(scope, receive, send)
+        fault = self._state.faults.take(scope["method"], scope["path"])
+        if fault is not None and fault.early:
+            self._note(scope, Blob())
+            await self._state.pulse.pause(fault.delay_seconds)
+            return await _strike(fault, scope, receive, send)
         try:
             blob = await self._state.blobs.take(_incoming(receive))
         except _Gone:
             return None
         try:
-            await self._serve(blob, scope, receive, send)
+            self._note(scope, blob)
+            scope["state"]["blob"] = blob
+            await self._serve(fault, _replay(blob, receive), scope, receive, send)
         finally:
             if scope["state"].get("kept") is not blob:
                 self._state.blobs.drop(blob)
         return None
 
+    async def _serve(self, fault: Fault | None, replayed: Receive, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault is None:
+            return await self._app(scope, replayed, send)
+        scope["state"]["fault"] = fault
+        await self._state.pulse.pause(fault.delay_seconds)
+        if fault.replaces:
+            if fault.processed:
+                await self._app(scope, replayed, _discard)
+            return await _strike(fault, scope, receive, send)
+        if not fault.alters:
+            return await self._app(scope, replayed, send)
+        altered = Tampered(fault, send, self._state.pulse, lambda: _drop(scope, reset=fault.reset))
+        await self._app(scope, replayed, altered)
+        if altered.over:
+            await _until_gone(receive)
+        return None
+
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A refused handshake is an ordinary answer; what happens once it is open is the service's business.
-        fault = self._note({**scope, "method": "GET"}, Blob())
+        self._note({**scope, "method": "GET"}, Blob())
+        fault = self._state.faults.take("GET", scope["path"])
         if fault is None:
             return await self._app(scope, receive, send)
-        await self._state.pulse.pause(fault.delay_seconds)
         scope["state"]["fault"] = fault
+        await self._state.pulse.pause(fault.delay_seconds)
         if fault.status is not None:
-            socket = WebSocket(scope, receive, send)
+            refused = WebSocket(scope, receive, send)
             await receive()
-            return await socket.send_denial_response(
-                Response(fault.content(), fault.status, {"content-type": fault.content_type(), **fault.headers})
-            )
+            return await refused.send_denial_response(Response(fault.content(), fault.status, _told(fault, scope)))
         return await self._app(scope, receive, send)
 
-    def _note(self, scope: Scope, blob: Blob) -> Fault | None:
-        """Write a request down; what goes wrong with it is returned."""
+    def _note(self, scope: Scope, blob: Blob) -> None:
+        """Write a request down."""
         request = ReceivedRequest(
             scope["method"],
             scope["path"],
@@ -73,27 +105,12 @@ class Front:
             blob.size,
         )
         self._state.ledger.requests.append(request)
-        return self._state.faults.take(request.method, request.path)
-
-    async def _serve(self, blob: Blob, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["blob"] = blob
-        fault = self._note(scope, blob)
-        if fault is not None:
-            await self._state.pulse.pause(fault.delay_seconds)
-            if fault.replaces:
-                if fault.processed:
-                    await self._app(scope, _replay(blob, receive), _discard)
-                return await _strike(fault, scope, receive, send)
-        return await self._app(scope, _replay(blob, receive), send)
 
 
 async def _strike(fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
     if fault.status is not None:
         content = fault.content()
-        headers = {
-            "content-type": fault.content_type(),
-            **{name.lower(): value for name, value in fault.headers.items()},
-        }
+        headers = _told(fault, scope)
         headers["content-length"] = str(len(content) + (_WITHHELD if fault.disconnect else 0))
         await send(
             {
@@ -104,11 +121,37 @@ async def _strike(fault: Fault, scope: Scope, receive: Receive, send: Send) -> N
         )
         await send({"type": "http.response.body", "body": content, "more_body": fault.disconnect})
     if fault.disconnect or fault.status is None:
-        transport: asyncio.Transport = scope["state"]["transport"]
+        _drop(scope, reset=fault.reset)
+        await _until_gone(receive)
+
+
+def _told(fault: Fault, scope: Scope) -> dict[str, str]:
+    """The headers of a fault's own answer."""
+    later = formatdate(time.time() + 1, usegmt=True)
+    port = (scope.get("server") or ("", 0))[1]
+    # The same server by another name is another origin, and what comes to it is written down as well.
+    elsewhere = f"http://localhost:{port}{quote(scope['path'])}"
+    told = {"content-type": fault.content_type()}
+    for name, value in fault.headers.items():
+        told[name.lower()] = value.replace("{later}", later).replace("{elsewhere}", elsewhere)
+    return told
+
+
+def _drop(scope: Scope, *, reset: bool) -> None:
+    """End the connection: with what is still to be sent, or at once and with a reset."""
+    transport: asyncio.Transport = scope["state"]["transport"]
+    if not reset:
         transport.close()
-        # The server takes a return before the connection is gone for a bug of the application.
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        return
+    # Without time to linger a socket is closed by a reset.
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def _until_gone(receive: Receive) -> None:
+    # The server takes a return before the connection is gone for a bug of the application.
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _incoming(receive: Receive) -> AsyncIterator[bytes]:

@@ -140,15 +140,17 @@ class JobBook:
         start_timeout: float | None = None,
         low: bool = False,
         webhook_url: str | None = None,
+        forced: Outcome | None = None,
     ) -> Job:
         """Accept a job. One that would wait longer than `start_timeout` seconds ends then, unrun.
+
+        With `forced`, it comes to that whatever the model would say.
 
         Source: fal docs, queue submit reference (`X-Fal-Request-Start-Timeout`).
         """
         now = self._pulse.now()
         plan = self._models.plan(endpoint, input)
         waits, runs = plan.queue_seconds, plan.run_seconds
-        forced = None
         if start_timeout is not None and start_timeout < waits:
             waits, runs = start_timeout, 0.0
             body = {"detail": "Request timed out before it started", "error_type": "request_timeout"}
@@ -159,7 +161,7 @@ class JobBook:
             input=input,
             starts_at=now + waits,
             ends_at=now + waits + runs,
-            log_lines=() if forced else self._models.logs(plan, input),
+            log_lines=() if plan.queue_seconds > waits else self._models.logs(plan, input),
             low=low,
             webhook_url=webhook_url,
             forced=forced,

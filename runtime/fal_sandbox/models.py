@@ -198,6 +198,22 @@ class Models:
             return [*programme.stream, *final]
         return [*self._drafts(plan.endpoint, input), outcome.body]
 
+    def unknown_enum(self, endpoint_id: str | None) -> dict[str, Any]:
+        """A field of the endpoint's output that has listed values, with one that is not listed.
+
+        Raises:
+            ValueError: if the output has no such field.
+        """
+        contract = self._catalog.contract(endpoint_id or "")
+        properties: dict[str, Any] = contract.resolve(contract.output).get("properties", {}) if contract else {}
+        for name, schema in properties.items():
+            members = [schema, *schema.get("anyOf", [])]
+            if contract is not None and any("enum" in contract.resolve(member) for member in members):
+                return {name: "a-value-of-the-future"}
+        raise ValueError(
+            f"no field of {endpoint_id}'s output has listed values; say which one is to change by merge={{...}}"
+        )
+
     def _problems(self, endpoint: EndpointId, input: object) -> list[dict[str, Any]]:
         contract = self._catalog.contract(str(endpoint))
         if contract is not None:

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from fal_sandbox.auth import credentials
 from fal_sandbox.bodies import BadBody, json_response, read_json
+from fal_sandbox.faults import Fault
 from fal_sandbox.jobs import Job
 from fal_sandbox.models import Outcome
 from fal_sandbox.state import State
@@ -84,6 +85,7 @@ class QueueService:
             start_timeout=start_timeout,
             low=request.headers.get("x-fal-queue-priority", "").lower() == "low",
             webhook_url=request.query_params.get("fal_webhook"),
+            forced=forced_outcome(request),
         )
         if job.webhook_url is not None:
             self._state.spawn(self._state.webhooks.follow(job))
@@ -180,6 +182,14 @@ def answer(outcome: Outcome) -> Response:
     if isinstance(outcome.body, bytes):
         return Response(outcome.body, outcome.status, {"content-type": "application/octet-stream", **outcome.headers})
     return json_response(outcome.body, outcome.status, outcome.headers)
+
+
+def forced_outcome(request: Request) -> Outcome | None:
+    """What a fault lets the request come to."""
+    fault: Fault | None = getattr(request.state, "fault", None)
+    if fault is None or fault.outcome_status is None:
+        return None
+    return Outcome.of(fault.outcome_status, fault.outcome_body)
 
 
 def unauthorized(path: str) -> Response:

@@ -15,7 +15,7 @@ from fal_sandbox.bodies import BadBody, json_response, read_json
 from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.ledger import AdmittedJob
 from fal_sandbox.models import Models, Plan
-from fal_sandbox.queue import answer, unauthorized, unknown_application
+from fal_sandbox.queue import answer, forced_outcome, unauthorized, unknown_application
 from fal_sandbox.state import State
 from fal_sandbox.streams import event, streamed
 
@@ -51,7 +51,9 @@ class RunService:
         request_id = self._state.jobs.new_request_id()
         self._state.ledger.admitted.append(AdmittedJob(request_id, str(endpoint), value, "run"))
         plan = models.plan(endpoint, value)
-        outcome = await asyncio.to_thread(models.run, plan, value)
+        outcome = forced_outcome(request)
+        if outcome is None:
+            outcome = await asyncio.to_thread(models.run, plan, value)
         headers = {**outcome.headers, "x-fal-request-id": request_id}
         if streaming and outcome.status < 400:
             parts = await asyncio.to_thread(models.stream, plan, value, outcome)

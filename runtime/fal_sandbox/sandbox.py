@@ -7,12 +7,13 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from fal_sandbox.catalog import Catalog, default_catalog_path
-from fal_sandbox.faults import Fault
+from fal_sandbox.faults import Fault, FaultOptions
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS
 from fal_sandbox.latency import Latency
 from fal_sandbox.ledger import AdmittedJob, ReceivedRequest
@@ -110,7 +111,7 @@ class Sandbox:
 
         listener = _listen(self._host, self._port)
         self._state.url = _url(listener)
-        self._server = Server(build(self._state), [listener], self._state.pulse.start)
+        self._server = Server(build(self._state, self), [listener], self._state.pulse.start)
         self._server.start()
         return self
 
@@ -319,22 +320,40 @@ class Sandbox:
         )
         self._state.models.program(_id_of(endpoint), programme)
 
-    def fail_next(
-        self,
-        path: str = "*",
-        *,
-        times: int = 1,
-        method: str | None = None,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: object = b"",
-        delay_seconds: float = 0.0,
-        processed: bool = False,
-        disconnect: bool = False,
-        frame: str | None = None,
-        close_code: int | None = None,
-        after_frames: int = 0,
+    def fail(
+        self, fault: str | Fault, target: object = None, *, on: str | None = None, **changes: Unpack[FaultOptions]
     ) -> None:
+        """Let something go wrong, once unless the fault or `times` says otherwise.
+
+        sandbox.fail("nginx-502")                                    # the next submission or direct run
+        sandbox.fail("nginx-502", flux_dev, on="status", times=3)    # three polls of that endpoint's jobs
+        sandbox.fail("rate-limited-seconds", headers={"retry-after": "0.2"})
+        sandbox.fail("part-failure")
+        sandbox.fail(Fault(status=418), "/rest/*")
+
+        Args:
+            fault: a name out of `FAULTS`, or a fault of one's own.
+            target: the endpoint that it is for, as for `respond`; or a glob over paths, beginning with a slash or a star; by
+                default all.
+            on: which of the requests it is for, a key of `SCOPES`; by default those that the fault is made for, and with
+                one of one's own any.
+            changes: fields of `Fault` that are to be different.
+
+        Raises:
+            ValueError: for a fault or a scope that does not exist, or a target that is neither endpoint nor path.
+        """
+        from fal_sandbox.fault_table import aimed, named
+
+        path = target if target is None or isinstance(target, str) else _id_of(target)
+        scope = "any"
+        if isinstance(fault, str):
+            line = named(fault)
+            fault, scope = line.fault, line.scope
+            if line.unknown_enum and changes.get("merge") is None:
+                changes["merge"] = self._state.models.unknown_enum(path)
+        self._state.faults.add(replace(aimed(fault, on or scope, path), **changes))
+
+    def fail_next(self, path: str = "*", **changes: Unpack[FaultOptions]) -> None:
         """Let the next matching requests go wrong; see `Fault` for what happens in which order.
 
         sandbox.fail_next("/queue/*", method="POST", status=429, headers={"retry-after": "1"})
@@ -343,22 +362,7 @@ class Sandbox:
         sandbox.fail_next("/run/*", status=200, body='{"ima', disconnect=True)          # cut off in the middle
         sandbox.fail_next("/run/*", delay_seconds=2)                                    # right, but late
         """
-        self._state.faults.add(
-            Fault(
-                path=path,
-                times=times,
-                method=method,
-                status=status,
-                headers=dict(headers or {}),
-                body=body,
-                delay_seconds=delay_seconds,
-                processed=processed,
-                disconnect=disconnect,
-                frame=frame,
-                close_code=close_code,
-                after_frames=after_frames,
-            )
-        )
+        self._state.faults.add(Fault(path=path, **changes))
 
     def example(self, type_: type[T], /, *, seed: int = 0) -> T:
         """A valid value of a generated type, as `fal_sandbox.example` makes it, with files that this sandbox serves.
