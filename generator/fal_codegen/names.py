@@ -38,7 +38,7 @@ BODY_NAMES = _words(
 
 # The methods of `fal_runtime.MediaFile`, which no attribute of a file type may hide. Changing this list renames
 # attributes: a breaking change.
-MEDIA_NAMES = frozenset({"read", "read_async", "save", "save_async", "size", "to_pil"})
+MEDIA_NAMES = frozenset({"read", "read_async", "save", "save_async", "size", "to_pil", "to_pil_async"})
 
 # The methods of `fal_runtime.InputModel` and `OutputModel`, which no attribute may hide. Changing this list renames
 # attributes: a breaking change.

@@ -8,7 +8,7 @@ from fal_runtime.client import Client, configure
 from fal_runtime.endpoint import Endpoint, Handle, endpoint
 from fal_runtime.errors import FalError
 from fal_runtime.lifecycle import Lifecycle
-from fal_runtime.media import MediaFile
+from fal_runtime.media import File, MediaFile
 from fal_runtime.models import FileInput, InputModel, OutputModel, default
 from fal_runtime.queue import Completed, InProgress, Queued, Status
 from fal_runtime.result import LogEntry, Result
@@ -25,6 +25,7 @@ __all__ = [
     "Endpoint",
     "EventStream",
     "FalError",
+    "File",
     "FileInput",
     "Handle",
     "InProgress",

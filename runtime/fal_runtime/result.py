@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Generic, TypeVar
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from fal_runtime.errors import FieldError, OutputError, billable_units
 from fal_runtime.transport import Response
 from fal_runtime.values import mapping
+
+if TYPE_CHECKING:
+    from fal_runtime.client import Client
+    from fal_runtime.media import MediaFile
 
 __all__ = ["LogEntry", "Result", "decoder"]
 
@@ -59,6 +65,44 @@ class Result(msgspec.Struct, Generic[O_co], frozen=True, kw_only=True):
     def billable_units(self) -> float | None:
         """What was billed, in the endpoint's own unit; `None` if the platform did not say (never 0 for unknown)."""
         return billable_units(self.headers)
+
+    def files(self) -> list[MediaFile]:
+        """Every file in the output, at any depth. Without types, each object that names a URL is one."""
+        from fal_runtime.media import files_in
+
+        return files_in(self.data)
+
+    def download(
+        self, folder: str | PathLike[str], *, name: str = "{request_id}-{i}.{ext}", client: Client | None = None
+    ) -> list[Path]:
+        """Save every file of the output into a folder, several at a time; return where they lie, in their order.
+
+        Each file appears only when it is complete.
+
+        Args:
+            folder: Where to. It is made if it is not there.
+            name: What to call them: `{request_id}`, `{endpoint}`, `{i}` (the file's number from 0), `{name}` (its own
+                name), `{stem}` and `{ext}` (the parts of that) are filled in. With a `/` in it, folders are made.
+            client: The client to use.
+
+        Raises:
+            ConfigurationError: if two files would get the same name.
+            FalError: as `MediaFile.read` does.
+        """
+        from fal_runtime.client import blocking
+        from fal_runtime.media import download
+        from fal_runtime.transport import drive
+
+        return drive(download(blocking(client), self, Path(folder), name))
+
+    async def download_async(
+        self, folder: str | PathLike[str], *, name: str = "{request_id}-{i}.{ext}", client: Client | None = None
+    ) -> list[Path]:
+        """Save every file of the output into a folder, as `download` does."""
+        from fal_runtime.client import running
+        from fal_runtime.media import download
+
+        return await download(running(client), self, Path(folder), name)
 
 
 @functools.lru_cache(maxsize=256)

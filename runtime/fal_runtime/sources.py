@@ -15,7 +15,7 @@ from fal_runtime.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Content", "Picture", "Source", "is_source", "kind_by_name", "opened", "trouble"]
+__all__ = ["Content", "Picture", "Source", "extension", "is_source", "kind_by_name", "opened", "trouble"]
 
 
 class Picture(Protocol):
@@ -157,7 +157,7 @@ def opened(
         content_type = content_type or kind or kind_by_name(file_name or name)
         if content_type is None:
             content_type = _kind_by_start(handle.read(16))
-        name = file_name or name or f"upload{_extension(content_type)}"
+        name = file_name or name or f"upload{extension(content_type)}"
         yield Content(handle, start=start, size=size, name=name, content_type=content_type)
 
 
@@ -174,7 +174,8 @@ def _kind_by_start(start: bytes) -> str:
     return next(kinds, _UNKNOWN)
 
 
-def _extension(content_type: str) -> str:
+def extension(content_type: str) -> str:
+    """What the name of a file of this MIME type ends with."""
     import mimetypes
 
     for suffix, kind in _BY_NAME.items():

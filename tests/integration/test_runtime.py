@@ -357,7 +357,7 @@ def test_an_interrupted_download_leaves_nothing(call: Caller, sandbox: Sandbox, 
     picture = flux_dev.run(flux_dev.Input(prompt="a cat"), client=client).images[0]
     target = tmp_path / "cat.png"
     target.write_bytes(b"the old one")
-    sandbox.fail_next("/cdn/*", status=200, body="half", disconnect=True)
+    sandbox.fail_next("/cdn/*", status=200, body="half", disconnect=True, times=5)
     with pytest.raises(errors.NoConnectionError):
         call(picture, "save", target, client=client)
     assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
