@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fal_sandbox.cassettes import CassetteError
     from fal_sandbox.catalog import Catalog, CatalogError, default_catalog_path
     from fal_sandbox.examples import example
     from fal_sandbox.fault_table import FAULTS, SCOPES
@@ -27,6 +28,7 @@ __all__ = [
     "FAULTS",
     "SCOPES",
     "AdmittedJob",
+    "CassetteError",
     "Catalog",
     "CatalogError",
     "Delivery",
@@ -42,6 +44,7 @@ __all__ = [
 
 _HOMES = {
     "AdmittedJob": "ledger",
+    "CassetteError": "cassettes",
     "Catalog": "catalog",
     "CatalogError": "catalog",
     "DEFAULT_KEY": "sandbox",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
+from fal_sandbox.addresses import Addresses
+from fal_sandbox.cassettes import Cassette, CassetteError
 from fal_sandbox.catalog import Catalog, default_catalog_path
 from fal_sandbox.faults import Fault, FaultOptions
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS
@@ -383,6 +387,75 @@ class Sandbox:
         if not seconds >= 0:
             raise ValueError(f"the clock cannot be moved by {seconds} seconds")
         self._state.pulse.advance(seconds)
+
+    @contextmanager
+    def record(
+        self, path: str | PathLike[str], *, key: str | None = None, urls: Mapping[str, str] | None = None
+    ) -> Generator[Cassette, None, None]:
+        """Pass every request on to the live platform while this lasts, and write a cassette of it at the end.
+
+        Clients call the sandbox with its own key, as ever. What they do costs what it costs.
+
+        Args:
+            path: the JSON file to write; files that answers consist of go into a folder beside it.
+            key: the platform's key. By default that of the environment.
+            urls: base URLs of the platform by service, as `fal_runtime.Client` takes them.
+
+        Raises:
+            RuntimeError: if the sandbox is not running.
+            CassetteError: if there is no key, or the platform's addresses are the sandbox's own.
+        """
+        from fal_runtime.settings import service_urls
+        from fal_sandbox.tapes import Recorder
+
+        cassette, live = Cassette(path), service_urls(urls)
+        key = key or os.environ.get("FAL_KEY")
+        if not key or key == self.key:
+            raise CassetteError("recording needs the platform's key; set FAL_KEY or pass key=")
+        addresses = self._addresses(live)
+        recorder = Recorder(cassette, addresses, self.key, key)
+        self._state.tape = recorder
+        try:
+            yield cassette
+        finally:
+            self._state.tape = None
+            cassette.note_departures(self.catalog)
+            cassette.save([key, self.key])
+
+    @contextmanager
+    def replay(self, path: str | PathLike[str]) -> Generator[Cassette, None, None]:
+        """Answer from a cassette while this lasts. What a cassette does not know is refused.
+
+        Args:
+            path: the JSON file.
+
+        Raises:
+            RuntimeError: if the sandbox is not running.
+            CassetteError: if there is no cassette, or what is in it no longer fits its schema; at the end, if something
+                was asked that is not in it.
+        """
+        from fal_sandbox.tapes import Replayer
+
+        cassette = Cassette.load(path)
+        if departed := cassette.check(self.catalog):
+            raise CassetteError(f"{path} no longer fits the schemas; record it again:\n" + "\n".join(departed))
+        replayer = Replayer(cassette, self._addresses({}))
+        self._state.tape = replayer
+        try:
+            yield cassette
+        finally:
+            self._state.tape = None
+        if replayer.problems:
+            raise CassetteError("\n".join(dict.fromkeys(replayer.problems)))
+
+    def _addresses(self, live: Mapping[str, str]) -> Addresses:
+        from fal_runtime.settings import SERVICES as WRITTEN
+
+        here = {service: self._state.service_url(service) for service in SERVICES}
+        if mine := [service for service, url in live.items() if url.startswith(self.url)]:
+            text = f"the sandbox would record itself: FAL_{mine[0].upper()}_URL leads to it; pass urls="
+            raise CassetteError(text)
+        return Addresses(here, self.url, live, {service: url for service, (_, url) in WRITTEN.items()})
 
     def reset(self) -> None:
         """Forget all requests, jobs, files, programmes and faults; request ids are not used again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fal_sandbox.blobs import BlobStore
 from fal_sandbox.catalog import Catalog
@@ -19,6 +19,9 @@ from fal_sandbox.pulse import Clock, Pulse
 from fal_sandbox.storage import Storage
 from fal_sandbox.tokens import Tokens
 from fal_sandbox.webhooks import Deliverer, WebhookKeys
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 SERVICES: dict[str, tuple[str, str]] = {
     "queue": ("FAL_QUEUE_URL", "/queue"),
@@ -54,6 +57,8 @@ class State:
     clock: Clock
     url: str = ""
     """Where the sandbox is reached; known once it listens."""
+    tape: ASGIApp | None = None
+    """What answers in the services' place, if anything does."""
     ledger: Ledger = field(default_factory=Ledger)
     faults: FaultPlan = field(default_factory=FaultPlan)
     files: FileStore = field(default_factory=FileStore)
@@ -101,6 +106,7 @@ class State:
 
     def clear(self) -> None:
         """Go back to how it was in the beginning; request ids go on."""
+        self.tape = None
         for part in (
             self.ledger,
             self.faults,
