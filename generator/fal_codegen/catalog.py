@@ -142,6 +142,8 @@ def read_page(data: bytes, source: str) -> Page:
     try:
         return Page.model_validate_json(data)
     except ValidationError as error:
+        if (mended := _mended(data)) is not None:
+            return mended
         if error.errors()[0]["type"] == "json_invalid":
             start = data[:60].decode(errors="replace").replace("\n", " ")
             raise CatalogError(
@@ -152,6 +154,20 @@ def read_page(data: bytes, source: str) -> Page:
             f"{source}: not a page of the catalogue: {_first(error)}. "
             "A page is an object with a list `models`, as GET /v1/models answers"
         ) from error
+
+
+def _mended(data: bytes) -> Page | None:
+    """A page with something in it that pydantic refuses in JSON, and that concerns one entry only.
+
+    Half of a character that takes two in UTF-16 becomes a question mark. What is nested too deeply for pydantic stays,
+    for `read_entry` to name.
+    """
+    try:
+        return Page.model_validate(
+            json.loads(json.dumps(json.loads(data), ensure_ascii=False).encode(errors="replace"))
+        )
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_entries(page: Page, source: str) -> Iterator[Entry | Diagnostic]:
@@ -176,6 +192,18 @@ def read_entry(model: dict[str, Any], source: str) -> Entry | Diagnostic:
         )
     if (problem := check_id(entry.endpoint_id)) is not None:
         return problem
+    try:
+        Entry.model_validate_json(canonical(entry))
+    except (ValueError, RecursionError) as error:
+        why = _first(error) if isinstance(error, ValidationError) else str(error)
+        return Diagnostic(
+            code="bad-entry",
+            endpoint_id=endpoint_id,
+            pointer="/openapi",
+            message=f"{source}: its document cannot be kept: {why}",
+            remedy="correct the document; leave the endpoint out until then",
+            fatal=True,
+        )
     return entry
 
 

@@ -197,6 +197,7 @@ _STEPS = frozenset({"properties", "items", "prefixItems", "additionalProperties"
 
 # Far above what real documents have (5 levels, 2,000 schemas); a bound on the work that a hostile one can ask for.
 _DEEPEST = 32
+_LONGEST_CHAIN = 64
 _MOST_SCHEMAS = 50_000
 
 # What makes an object with a `url` a file, and not a web page.
@@ -252,6 +253,10 @@ class _Document:
     """Pointers of objects that are described in place, and the names that they got."""
     classes: dict[_Key, _RawClass] = field(default_factory=dict["_Key", "_RawClass"])
     waiting: list[tuple[_Key, _Place]] = field(default_factory=list[tuple["_Key", _Place]])
+    levels: dict[_Key, int] = field(default_factory=dict["_Key", int])
+    """How many classes away from a root the classes are."""
+    level: int = 0
+    """The level of the class that is being read."""
     diagnostics: dict[Diagnostic, None] = field(default_factory=dict[Diagnostic, None])
     schemas: int = 0
 
@@ -263,7 +268,9 @@ class _Document:
         """Take the document through all repairs."""
         roots = {"Input": self._input(input_), "Output": self._output(output)}
         while self.waiting:
-            self._read_fields(*self.waiting.pop(0))
+            key, place = self.waiting.pop(0)
+            self.level = self.levels[key]
+            self._read_fields(key, place)
         for raw in self.classes.values():
             for raw_field in raw.fields:
                 raw_field.schema = self._decodable(raw_field.schema, raw_field.pointer)
@@ -477,6 +484,11 @@ class _Document:
     def _class(self, name: str, place: _Place, side: Side) -> Schema:
         """Refer to an object type, which is read later."""
         if (name, side) not in self.classes:
+            if self.level >= _LONGEST_CHAIN:
+                message = f"it is more than {_LONGEST_CHAIN} objects inside of each other, so the rest is Any"
+                self.note("too-deep", place.pointer, message)
+                return {}
+            self.levels[name, side] = self.level + 1
             media = side == "output" and _is_file(place.schema)
             self.classes[name, side] = _RawClass([], media, text_of(place.schema.get("description")))
             self.waiting.append(((name, side), place))

@@ -14,6 +14,7 @@ from pathlib import Path
 from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.lock import LOCK_NAME, read_lock
+from fal_codegen.names import check_id
 from fal_codegen.selection import Selection
 
 __all__ = ["Snapshot", "read_snapshot"]
@@ -80,8 +81,9 @@ def _from_source(source: str, selection: Selection, progress: Progress | None) -
     found = read_source(Source(source), selection, {}, Cache(None), progress)
     if not found.items and not found.absent:
         raise CatalogError(f"{source}: no endpoints in there")
-    # Nobody has used any names yet, so there are no modules.
-    return Snapshot(source, {item.endpoint_id: _readable(item) for item in found.items})
+    # What has no id that can be is no endpoint. And nobody has used any names yet, so there are no modules.
+    items = (item for item in found.items if check_id(item.endpoint_id) is None)
+    return Snapshot(source, {item.endpoint_id: _readable(item) for item in items})
 
 
 def _entry(id_: str, folder: Path) -> Entry | Diagnostic:

@@ -95,8 +95,8 @@ def read_source(
     if source.is_url:
         found = asyncio.run(_Web(source, selection, filters, cache, progress).read())
     else:
-        items = _read_path(Path(source.where), source.app)
-        found = Found(items, _ids(items), complete="source")
+        items, whole = _read_path(Path(source.where), source.app)
+        found = Found(items, _ids(items), complete="source" if whole else None)
     found.items = [item for item in found.items if _wanted(item, selection, filters, source)]
     return found
 
@@ -151,12 +151,28 @@ def _queue_entry(endpoint_id: str, document: Any, source: str) -> list[Entry | D
     return list(read_entries(Page(models=[model]), source))
 
 
-def _read_path(path: Path, app: str | None) -> list[Entry | Diagnostic]:
-    """Read a file, or all `.json` files below a folder."""
+def _read_path(path: Path, app: str | None) -> tuple[list[Entry | Diagnostic], bool]:
+    """Read a file, or all `.json` files below a folder, and tell whether all could be read.
+
+    Raises:
+        CatalogError: if none can.
+    """
     if not path.exists():
         raise CatalogError(f"{path}: no such file or folder; --from takes a URL, a folder or a file")
     files = [path] if path.is_file() else sorted(path.rglob("*.json"))
-    return [item for file in files for item in read_document_text(file.read_bytes(), str(file), app)]
+    items: list[Entry | Diagnostic] = []
+    bad: list[Diagnostic] = []
+    for file in files:
+        try:
+            items += read_document_text(file.read_bytes(), str(file), app)
+        except CatalogError as error:
+            if len(files) == 1:
+                raise
+            remedy = "correct the file or take it away; the others were read"
+            bad.append(Diagnostic("bad-file", file.relative_to(path).as_posix(), "", str(error), remedy, fatal=True))
+    if bad and not items:
+        raise CatalogError("; ".join(each.message for each in bad[:3]))
+    return [*items, *bad], not bad
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
