@@ -52,7 +52,7 @@ def emit(
     """
     notes: list[Diagnostic] = []
     try:
-        source = _source(endpoint_id, metadata, openapi, module, sha256, glossary, notes)
+        source = _source(endpoint_id, metadata, openapi, module, sha256, models, glossary, notes)
     except OSError:
         raise  # the installation is broken, not the document
     except Exception as error:  # whatever a stage stumbles over, it costs this endpoint alone
@@ -75,15 +75,16 @@ def _source(
     openapi: Mapping[str, Any],
     module: str,
     sha256: str,
+    models: ModelKind,
     glossary: Glossary | None,
     notes: list[Diagnostic],
 ) -> str | Diagnostic:
-    prepared = prepare(endpoint_id, metadata, openapi)
+    prepared = prepare(endpoint_id, metadata, openapi, models)
     if isinstance(prepared, Diagnostic):
         return prepared
     notes += prepared.diagnostics
     described = describe(prepared, load_glossary() if glossary is None else glossary)
-    types = build_types(described, notes)
+    types = build_types(described, notes, models=models)
     if isinstance(types, Diagnostic):
         return types
     source = render_module(described, types, sha256=sha256)

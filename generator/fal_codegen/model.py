@@ -10,20 +10,21 @@ import functools
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import datamodel_code_generator as dcg
+import jinja2
 from datamodel_code_generator.config import GenerateConfig
 from datamodel_code_generator.enums import DataModelType, InputFileType
 from datamodel_code_generator.format import PythonVersion
 
 from fal_codegen import names
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.dialect import Members, Schema, beyond_msgspec, conforms
+from fal_codegen.dialect import Members, Schema, beyond_msgspec, conforms, inner
 from fal_codegen.docs import docstring
-from fal_codegen.prepare import Class, Field, Prepared
+from fal_codegen.prepare import Class, Field, ModelKind, Prepared
 from fal_codegen.render import lay_out, templates_folder
 
 __all__ = ["build_types"]
@@ -32,24 +33,30 @@ _REPORT = "report it to fal-bindings with the document, and leave the endpoint o
 _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _TAGGED = re.compile(r"^class .*tag_field=", re.MULTILINE)
 _IMPORT = re.compile(r"^from (\S+) import (.+)$")
+_REQUIRED = re.compile(r"^Annotated\[(.*), Field\(\.\.\.\)\]$")
+_ALIAS = re.compile(r"^\w+: TypeAlias = .+$", re.MULTILINE)
 _META = re.compile(r"^(Annotated\[.*, Meta\([^()]*)\)\]$")
 
 
-def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> str | Diagnostic:
+def build_types(
+    prepared: Prepared, notes: list[Diagnostic] | None = None, *, models: ModelKind = "msgspec"
+) -> str | Diagnostic:
     """Write the types of an endpoint, with their imports, unformatted.
 
     Args:
         prepared: The endpoint, with its texts.
         notes: Gets what datamodel-code-generator warns about.
+        models: What the types are.
 
     Returns:
         The source; or why there is none.
     """
     classes = {item.name: item for item in prepared.classes}
-    faces = {item.name: _face(item, classes) for item in prepared.classes}
-    description = _Document(prepared)
+    kind = _KINDS[models]
+    faces = {item.name: kind.face(item, classes, _tags(prepared)) for item in prepared.classes}
+    description = _Document(prepared, kind)
     document = description.schemas()
-    config = _config(prepared, faces)
+    config = _config(prepared, faces, kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -67,7 +74,7 @@ def build_types(prepared: Prepared, notes: list[Diagnostic] | None = None) -> st
         return _failure(prepared, "it wrote several modules")
     if sorted(_CLASS.findall(written)) != sorted(item.name for item in prepared.classes):
         return _failure(prepared, "it changed the names of classes")
-    return _with_imports(_with_aliases(written, description.beyond), faces)
+    return _with_imports(kind.with_aliases(written, description.beyond), faces, kind)
 
 
 def _failure(prepared: Prepared, why: str) -> Diagnostic:
@@ -83,7 +90,6 @@ def _options() -> GenerateConfig:
     """Every option that matters, spelled out, so that nothing depends on the interpreter or on a new default."""
     return GenerateConfig(
         input_file_type=InputFileType.OpenAPI,
-        output_model_type=DataModelType.MsgspecStruct,
         target_python_version=PythonVersion.PY_311,
         custom_template_dir=templates_folder() / "dcg",
         custom_class_name_generator=_kept,
@@ -112,13 +118,20 @@ def _kept(name: str) -> str:
     return name
 
 
-def _config(prepared: Prepared, faces: Mapping[str, Any]) -> GenerateConfig:
+def _config(prepared: Prepared, faces: Mapping[str, Any], kind: _Kind) -> GenerateConfig:
     bases: dict[str, str | list[str]] = {}
     for item in prepared.classes:
-        base = "fal_runtime.InputModel" if item.side == "input" else "fal_runtime.OutputModel"
+        base = f"{kind.home}.InputModel" if item.side == "input" else f"{kind.home}.OutputModel"
         bases[item.name] = [base, "fal_runtime.MediaFile"] if item.media else base
     data = defaultdict[str, dict[str, Any]](dict, {name: {"face": face} for name, face in faces.items()})
-    return _options().model_copy(update={"extra_template_data": data, "base_class_map": bases})
+    return _options().model_copy(
+        update={
+            "extra_template_data": data,
+            "base_class_map": bases,
+            "output_model_type": kind.target,
+            "use_type_alias": kind.target is not DataModelType.MsgspecStruct,
+        }
+    )
 
 
 @dataclass(slots=True)
@@ -126,10 +139,11 @@ class _Document:
     """The prepared description as an OpenAPI document."""
 
     prepared: Prepared
+    kind: _Kind
     aliases: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Constrained types inside of others. datamodel-code-generator would name them itself, and could take a class's."""
     beyond: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """What datamodel-code-generator does not hear of: the constraints of aliases that msgspec has no words for."""
+    """What datamodel-code-generator does not hear of: the constraints of aliases that the models have no words for."""
 
     def schemas(self) -> dict[str, Any]:
         classes = {item.name: self._object(item) for item in self.prepared.classes}
@@ -161,12 +175,12 @@ class _Document:
         if "tuple" in schema:
             parts = [self._type(part, f"{name}Item") for part in schema["tuple"]]
             return {"type": "array", "prefixItems": parts, "minItems": len(parts), "maxItems": len(parts)}
-        beyond = beyond_msgspec(schema)
+        beyond = self.kind.beyond(schema)
         written = {key: value for key, value in schema.items() if key not in ("file", "uniqueItems", *beyond)}
         if "items" in schema:
             written["items"] = self._type(schema["items"], f"{name}Item")
         if "file" in schema:
-            written["customTypePath"] = "fal_runtime.FileInput"
+            written["customTypePath"] = f"{self.kind.home}.FileInput"
         if outermost or schema.keys() <= {"type", "items", "file"}:
             return written
         taken = {name for item in self.prepared.classes for name in (item.name, *(one.name for one in item.fields))}
@@ -184,83 +198,181 @@ def _reference(name: str) -> dict[str, Any]:
 # --- What the template gets -------------------------------------------------------------------------------------------
 
 
+class _Kind:
+    """What is written for msgspec Structs. The types that are written are the same for every kind."""
+
+    target = DataModelType.MsgspecStruct
+    home = "fal_runtime"
+    """Where the bases are imported from."""
+
+    def beyond(self, schema: Schema) -> dict[str, Any]:
+        """The constraints of a type that the models have no words for."""
+        return beyond_msgspec(schema)
+
+    def annotated(self, annotation: str, beyond: Mapping[str, Any]) -> str:
+        """A type with the constraints that msgspec only carries. The runtime checks them, `json_schema` shows them."""
+        if not beyond:
+            return annotation
+        bare = annotation.removesuffix(" | None")
+        words = f"extra_json_schema={dict(beyond)!r}"
+        found = _META.fullmatch(bare)
+        return (f"{found[1]}, {words})]" if found else f"Annotated[{bare}, Meta({words})]") + annotation[len(bare) :]
+
+    def with_aliases(self, written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
+        """What datamodel-code-generator wrote, with what it did not hear of."""
+        for name, constraints in beyond.items():
+            head = f"\n{name}: TypeAlias = "
+            before, _, rest = written.partition(head)
+            annotation, end, after = rest.partition("\n")
+            statement = lay_out(f"{head.strip()} {self.annotated(annotation, constraints)}")
+            written = f"{before}\n{statement}{end}{after}"
+        return written
+
+    def face(self, item: Class, classes: Mapping[str, Class], tags: Collection[tuple[str, str]]) -> dict[str, Any]:
+        """A class's text, and what the template writes for each of its fields."""
+        return {
+            "header": _header,
+            "struct": _struct(),
+            "doc": docstring(item.doc, indent="    "),
+            "fields": {
+                one.name: _FieldFace(
+                    kind=self,
+                    name=one.name,
+                    assigned=self.assigned(one, item, classes, is_tag=(item.name, one.name) in tags),
+                    constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
+                    beyond=self.beyond(one.schema),
+                    doc=docstring(one.doc) if one.doc else "",
+                )
+                for one in item.fields
+            },
+        }
+
+    def assigned(self, item: Field, owner: Class, classes: Mapping[str, Class], *, is_tag: bool) -> str:
+        """What is assigned to a field in the class body."""
+        name = "" if item.name == item.wire else f"name={item.wire!r}"
+        if item.required:
+            return self.required(item.wire) if name else ""
+        if owner.side == "input" and item.default is None and not item.nullable and item.schema:
+            return f"default({name})"
+        value = _literal(item.default, item.schema, classes)
+        if owner.side == "input":
+            return f"default({value}, {name})" if name else f"default({value})"
+        return self.optional(value, name)
+
+    def required(self, wire: str) -> str:
+        """What is assigned to a field that must be given and is called differently on the wire."""
+        return f"field(name={wire!r})"
+
+    def optional(self, value: str, name: str) -> str:
+        """What is assigned to a field of an output that may be absent."""
+        if value[-1] in "])}" and value not in ("[]", "{}"):
+            # msgspec refuses a shared default that can change.
+            factory = f"default_factory=lambda: {value}"
+            return f"field({factory}, {name})" if name else f"field({factory})"
+        return f"field(default={value}, {name})" if name else value
+
+    def imports(self, types: str, assigned: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """What is used beside what datamodel-code-generator imports itself."""
+        words = [each.partition("(")[0] for each in assigned]
+        yield from ((module, word) for module, word in ((self.home, "default"), ("msgspec", "field")) if word in words)
+        if "extra_json_schema=" in types:
+            yield from (("typing", "Annotated"), ("msgspec", "Meta"))
+        if _TAGGED.search(types):
+            # A tag is a class variable, for which datamodel-code-generator imports nothing.
+            yield from (("typing", "ClassVar"), ("typing", "Literal"))
+
+
+class _PydanticKind(_Kind):
+    """What is written otherwise for Pydantic models."""
+
+    target = DataModelType.PydanticV2BaseModel
+    home = "fal_runtime.pydantic_models"
+
+    def beyond(self, schema: Schema) -> dict[str, Any]:
+        return {"uniqueItems": True} if schema.get("uniqueItems") else {}
+
+    def annotated(self, annotation: str, beyond: Mapping[str, Any]) -> str:
+        # Required, which datamodel-code-generator says of everything that may be null.
+        plain = _REQUIRED.sub(r"\1", annotation).replace("Field(..., ", "Field(")
+        return f"Annotated[{plain}, UniqueItems]" if beyond else plain
+
+    def with_aliases(self, written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
+        return super().with_aliases(_ALIAS.sub(lambda found: lay_out(found[0]), written), beyond)
+
+    def assigned(self, item: Field, owner: Class, classes: Mapping[str, Class], *, is_tag: bool) -> str:
+        if is_tag:
+            return f"tag({item.schema['enum'][0]!r})"
+        return super().assigned(item, owner, classes, is_tag=is_tag)
+
+    def required(self, wire: str) -> str:
+        return f"Field(validation_alias={wire!r}, serialization_alias={wire!r})"
+
+    def optional(self, value: str, name: str) -> str:
+        return f"default({value}, {name})" if name else value
+
+    def imports(self, types: str, assigned: Iterable[str]) -> Iterator[tuple[str, str]]:
+        words = [each.partition("(")[0] for each in assigned]
+        yield from ((self.home, word) for word in ("default", "tag") if word in words)
+        if "Field" in words:
+            yield ("pydantic", "Field")
+        if ": TypeAlias = " in types:
+            yield ("typing", "TypeAlias")
+        if "UniqueItems" in types:
+            yield from (("typing", "Annotated"), (self.home, "UniqueItems"))
+
+
+_KINDS: Mapping[ModelKind, _Kind] = {"msgspec": _Kind(), "pydantic": _PydanticKind()}
+
+
 @dataclass(frozen=True, slots=True)
 class _FieldFace:
     """What the template writes for a field."""
 
+    kind: _Kind
     name: str
     assigned: str
     """What stands behind the type."""
     constant: str
     """The same, if the field turns out to be the tag of its class."""
     beyond: Mapping[str, Any]
-    """The constraints of its type that msgspec has no words for."""
+    """The constraints of its type that the models have no words for."""
     doc: str
 
     def statement(self, annotation: str, is_tag: bool | None) -> str:
-        annotation = _with_beyond(annotation, self.beyond)
+        annotation = self.kind.annotated(annotation, self.beyond)
         assigned = self.constant if is_tag else self.assigned
         text = f"{self.name}: {annotation} = {assigned}" if assigned else f"{self.name}: {annotation}"
         return lay_out(text, in_class=True)
+
+
+@functools.cache
+def _struct() -> jinja2.Template:
+    """The template of a class."""
+    loader = jinja2.FileSystemLoader(templates_folder() / "dcg")
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)  # noqa: S701  # it is not HTML
+    return environment.get_template("msgspec.jinja2")
 
 
 def _header(text: str) -> str:
     return lay_out(f"{text} ...").removesuffix(" ...")
 
 
-def _face(item: Class, classes: Mapping[str, Class]) -> dict[str, Any]:
-    """A class's text, and what the template writes for each of its fields."""
-    return {
-        "header": _header,
-        "doc": docstring(item.doc, indent="    "),
-        "fields": {
-            one.name: _FieldFace(
-                name=one.name,
-                assigned=_assigned(one, item, classes),
-                constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
-                beyond=beyond_msgspec(one.schema),
-                doc=docstring(one.doc) if one.doc else "",
-            )
-            for one in item.fields
-        },
+def _tags(prepared: Prepared) -> set[tuple[str, str]]:
+    """The constant fields of classes that are together in a union, by which they are told apart."""
+    constants = {
+        item.name: {one.name for one in item.fields if len(one.schema.get("enum", ())) == 1}
+        for item in prepared.classes
     }
-
-
-def _with_beyond(annotation: str, beyond: Mapping[str, Any]) -> str:
-    """Add to a type the constraints that msgspec only carries. The runtime checks them, and `json_schema` shows them."""
-    if not beyond:
-        return annotation
-    bare = annotation.removesuffix(" | None")
-    words = f"extra_json_schema={dict(beyond)!r}"
-    found = _META.fullmatch(bare)
-    return (f"{found[1]}, {words})]" if found else f"Annotated[{bare}, Meta({words})]") + annotation[len(bare) :]
-
-
-def _with_aliases(written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
-    """Add to the aliases the constraints that msgspec only carries."""
-    for name, constraints in beyond.items():
-        head = f"\n{name}: TypeAlias = "
-        before, _, rest = written.partition(head)
-        annotation, end, after = rest.partition("\n")
-        statement = lay_out(f"{head.strip()} {_with_beyond(annotation, constraints)}")
-        written = f"{before}\n{statement}{end}{after}"
-    return written
-
-
-def _assigned(item: Field, owner: Class, classes: Mapping[str, Class]) -> str:
-    """What is assigned to a field in the class body."""
-    name = "" if item.name == item.wire else f"name={item.wire!r}"
-    if item.required:
-        return f"field({name})" if name else ""
-    if owner.side == "input" and item.default is None and not item.nullable and item.schema:
-        return f"default({name})"
-    value = _literal(item.default, item.schema, classes)
-    if owner.side == "input":
-        return f"default({value}, {name})" if name else f"default({value})"
-    if value[-1] in "])}" and value not in ("[]", "{}"):
-        # msgspec refuses a shared default that can change.
-        return f"field(default_factory=lambda: {value}, {name})" if name else f"field(default_factory=lambda: {value})"
-    return f"field(default={value}, {name})" if name else value
+    found: set[tuple[str, str]] = set()
+    waiting = [schema for _, schema in prepared.aliases]
+    waiting += [one.schema for item in prepared.classes for one in item.fields]
+    while waiting:
+        schema = waiting.pop()
+        together = [branch["class"] for branch in schema.get("union", ()) if "class" in branch]
+        if len(together) > 1:
+            found.update((name, constant) for name in together for constant in constants[name])
+        waiting += inner(schema)
+    return found
 
 
 def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
@@ -296,7 +408,7 @@ def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
 # --- What comes out ---------------------------------------------------------------------------------------------------
 
 
-def _with_imports(written: str, faces: Mapping[str, Any]) -> str:
+def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind) -> str:
     """Put the imports in order, with those that the module around the types needs."""
     imports: defaultdict[str, set[str]] = defaultdict(set)
     body = written.splitlines()
@@ -305,18 +417,16 @@ def _with_imports(written: str, faces: Mapping[str, Any]) -> str:
             imports[found[1]].update(found[2].split(", "))
     imports["fal_runtime"].add("Endpoint")
     assigned = [own.assigned for face in faces.values() for own in face["fields"].values()]
-    for module, name in (("fal_runtime", "default"), ("msgspec", "field")):
-        if any(each.startswith(f"{name}(") for each in assigned):
-            imports[module].add(name)
-    if "extra_json_schema=" in written:
-        imports["typing"].add("Annotated")
-        imports["msgspec"].add("Meta")
-    if _TAGGED.search(written):
-        # A tag is a class variable, for which datamodel-code-generator imports nothing.
-        imports["typing"].update(("ClassVar", "Literal"))
+    types = re.sub(r"\n{4,}", "\n\n\n", "\n".join(body).strip())
+    for module, name in kind.imports(types, assigned):
+        imports[module].add(name)
+    for module in list(imports):
+        # What datamodel-code-generator imports for what the template leaves out.
+        imports[module] = {name for name in imports[module] if name == "Endpoint" or re.search(rf"\b{name}\b", types)}
+        if not imports[module]:
+            del imports[module]
     lines = [f"from {module} import {', '.join(sorted(imports[module]))}" for module in sorted(imports)]
     standard = [f"{line}\n" for line in lines if line.startswith("from typing ")]
     rest = [line for line in lines if not line.startswith("from typing ")]
-    types = re.sub(r"\n{4,}", "\n\n\n", "\n".join(body).strip())
     space = ["", ""] if types.startswith("class ") else [""]
     return "\n".join([*standard, *rest, *space, types])

@@ -44,6 +44,16 @@ MEDIA_NAMES = frozenset({"read", "read_async", "save", "save_async", "size", "to
 # attributes: a breaking change.
 MODEL_NAMES = frozenset({"from_dict", "replace", "to_dict"})
 
+# The attributes of Pydantic's models, which no attribute of a generated one may hide, and what modules with such models
+# import besides. Changing these lists renames attributes and classes of such modules: a breaking change.
+PYDANTIC_NAMES = _words(
+    "construct copy dict from_orm json model_computed_fields model_config model_construct model_copy model_dump "
+    "model_dump_json model_extra model_fields model_fields_set model_json_schema model_parametrized_name "
+    "model_post_init model_rebuild model_validate model_validate_json model_validate_strings parse_file parse_obj "
+    "parse_raw schema schema_json update_forward_refs validate tag"
+)
+PYDANTIC_CLASSES = _words("Field UniqueItems")
+
 # Names that a generated module defines or imports, so that no component may take them. Changing this list renames
 # classes: a breaking change.
 CLASS_NAMES = _words(

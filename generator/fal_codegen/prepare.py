@@ -100,13 +100,16 @@ class Prepared:
     """The module's text (see `docs`)."""
 
 
-def prepare(endpoint_id: str, metadata: Mapping[str, Any], openapi: Mapping[str, Any]) -> Prepared | Diagnostic:
+def prepare(
+    endpoint_id: str, metadata: Mapping[str, Any], openapi: Mapping[str, Any], models: ModelKind = "msgspec"
+) -> Prepared | Diagnostic:
     """Describe the module of one catalogue entry.
 
     Args:
         endpoint_id: The platform's id.
         metadata: What the catalogue says about the endpoint.
         openapi: Its document. It is not changed.
+        models: What its types will be, which decides what names are free.
 
     Returns:
         The description, with a diagnostic for each repair; or, if nothing can be made of the document, why.
@@ -116,7 +119,7 @@ def prepare(endpoint_id: str, metadata: Mapping[str, Any], openapi: Mapping[str,
     try:
         input_, output = _roots(endpoint_id, openapi)
         components = mapping(mapping(openapi.get("components")).get("schemas"))
-        return _Document(endpoint_id, components).prepared(metadata, input_, output)
+        return _Document(endpoint_id, components, models).prepared(metadata, input_, output)
     except _UnusableError as error:
         return error.diagnostic
     except RecursionError:
@@ -249,6 +252,7 @@ class _Document:
 
     endpoint_id: str
     components: Mapping[str, Any]
+    models: ModelKind = "msgspec"
     hoisted: dict[str, str] = field(default_factory=dict[str, str])
     """Pointers of objects that are described in place, and the names that they got."""
     classes: dict[_Key, _RawClass] = field(default_factory=dict["_Key", "_RawClass"])
@@ -585,7 +589,7 @@ class _Document:
             suffix = "Input" if side == "input" and (component, "output") in order else ""
             short = names.class_name(names.class_name(component) + suffix)
             long = names.class_name(names.class_name(component.replace("__", "-")) + suffix)
-            taken = labels.values()
+            taken = {*labels.values(), *(names.PYDANTIC_CLASSES if self.models == "pydantic" else ())}
             labels[component, side] = short if short not in taken else names.distinct(long, taken)
         return labels
 
@@ -593,6 +597,8 @@ class _Document:
         raw = self.classes[key]
         side = key[1]
         reserved = names.MEDIA_NAMES.union(labels.values()) if raw.media else frozenset(labels.values())
+        if self.models == "pydantic":
+            reserved |= names.PYDANTIC_NAMES
         taken: list[str] = []
         fields: list[Field] = []
         for item in raw.fields:

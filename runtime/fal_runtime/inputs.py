@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from fal_runtime.errors import FieldError, InputError, OutputError
-from fal_runtime.result import decoder
+from fal_runtime.result import decoder, of_pydantic
 
 if TYPE_CHECKING:
     from fal_runtime.file_inputs import Files
 
 __all__ = ["build_body", "read_input", "read_output"]
 
-_encoder = msgspec.json.Encoder()
+
+def _of_pydantic(value: Any) -> Any:
+    """A Pydantic model as a dict of what was set."""
+    if not of_pydantic(cast("Any", type(value))):
+        raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+    return value.to_dict() if hasattr(value, "to_dict") else value.model_dump(by_alias=True, exclude_unset=True)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_of_pydantic)
 
 
 def build_body(
@@ -48,7 +56,12 @@ def build_body(
     value: Any = input
     problems: tuple[FieldError, ...] = ()
     if files is not None:
-        value = files.take(input, type_, validate=validate)
+        value, shape = input, type_
+        if of_pydantic(type_):
+            from fal_runtime.pydantic_models import plain
+
+            value, shape = plain(input, type_)
+        value = files.take(value, shape, validate=validate)
         extra = files.take(extra, Any) if extra else extra
         problems = tuple(files.problems)
     body = _written(value, endpoint_id)
@@ -118,6 +131,10 @@ def _checked(body: bytes, type_: Any) -> tuple[bytes, tuple[FieldError, ...]]:
     msgspec does it at full speed. What it refuses, and types with rules that it does not know, get a second, slow look,
     which lists every problem. That look also takes what msgspec is too narrow for, such as 5.0 for an integer.
     """
+    if of_pydantic(type_):
+        from fal_runtime.pydantic_models import read_input
+
+        return body, read_input(body, type_)
     refused: msgspec.ValidationError | None = None
     try:
         decoder(type_).decode(body)

@@ -6,7 +6,7 @@ import functools
 import logging
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -111,6 +111,15 @@ def decoder(type_: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(type_)
 
 
+@functools.lru_cache(maxsize=256)
+def of_pydantic(type_: Any) -> bool:
+    """Whether a type is made of Pydantic models, without importing Pydantic to find out."""
+    if hasattr(type_, "__metadata__"):
+        return of_pydantic(type_.__origin__)
+    parts: tuple[Any, ...] = get_args(type_) if get_origin(type_) is not Literal else ()
+    return hasattr(type_, "__pydantic_validator__") or any(map(of_pydantic, parts))
+
+
 _reported: set[tuple[str, str, str]] = set()
 
 
@@ -127,21 +136,30 @@ def build_output(
     if type_ is Any and not content_type.endswith("json"):
         return (response.body.decode() if content_type.startswith("text/") else response.body), ()
     try:
-        return decoder(type_).decode(response.body), ()
-    except msgspec.ValidationError as error:
-        first = error
+        data, warnings = _read(type_, response.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"the answer ({content_type}) cannot be read as JSON; it is kept as `body` of this error"
         raise OutputError(message, **about) from error
-    from fal_runtime.conform import conform
-
-    data, warnings = conform(msgspec.json.decode(response.body), type_)
-    warnings = warnings or (FieldError(path="", rule="schema", message=str(first)),)
-    if strict:
-        raise OutputError("the answer departs from its schema", errors=warnings, **about) from first
+    if warnings and strict:
+        raise OutputError("the answer departs from its schema", errors=warnings, **about)
     for warning in warnings:
         seen = (endpoint_id, warning.path, warning.rule)
         if seen not in _reported:
             _reported.add(seen)
             logger.warning("%s: the answer departs from its schema at %s", endpoint_id, warning)
     return data, warnings
+
+
+def _read(type_: Any, body: bytes) -> tuple[Any, tuple[FieldError, ...]]:
+    """Build a type from JSON as well as it can be built, and list where that departs from it."""
+    if of_pydantic(type_):
+        from fal_runtime.pydantic_models import read_output
+
+        return read_output(body, type_)
+    try:
+        return decoder(type_).decode(body), ()
+    except msgspec.ValidationError as error:
+        from fal_runtime.conform import conform
+
+        data, warnings = conform(msgspec.json.decode(body), type_)
+        return data, warnings or (FieldError(path="", rule="schema", message=str(error)),)
