@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fal_codegen.console import clear_errors
+
+if TYPE_CHECKING:
+    from fal_sandbox import Sandbox
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -39,12 +44,28 @@ def _latency(ctx: click.Context, param: click.Parameter, value: str) -> str | fl
     metavar="zero|fast|realistic|FACTOR",
     help="How long things take: a FACTOR is of realistic, which depends on the endpoint and the input.",
 )
-def sandbox(host: str, port: int, catalog: Path | None, latency: str | float) -> None:
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Pass everything on to the live platform, with the key in FAL_KEY, and write a cassette of it. This costs money.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Answer from a cassette.",
+)
+def sandbox(
+    host: str, port: int, catalog: Path | None, latency: str | float, record: Path | None, replay: Path | None
+) -> None:
     """Serve a stand-in for the platform on this machine: no key, no cost. Ctrl-C ends it."""
+    from fal_sandbox import CassetteError, Sandbox
     from fal_sandbox import CatalogError as BadCatalog
-    from fal_sandbox import Sandbox
 
-    with clear_errors(also=(BadCatalog,)):
+    if record is not None and replay is not None:
+        raise click.UsageError("--record and --replay exclude each other")
+    with clear_errors(also=(BadCatalog, CassetteError)):
         server = Sandbox(catalog, port, host=host, latency=latency)
 
         def announce(url: str) -> None:
@@ -56,7 +77,15 @@ def sandbox(host: str, port: int, catalog: Path | None, latency: str | float) ->
             click.echo("\nCtrl-C ends it.")
 
         try:
-            server.serve(announce)
+            server.start()
         except OSError as error:
             text = f"cannot listen on port {port} of {host}: {error.strerror or error}; --port 0 takes a free one"
             raise click.ClickException(text) from error
+        with server, _tape(server, record, replay):
+            server.serve(announce)
+
+
+def _tape(server: Sandbox, record: Path | None, replay: Path | None) -> AbstractContextManager[object]:
+    if record is not None:
+        return server.record(record)
+    return server.replay(replay) if replay is not None else nullcontext()

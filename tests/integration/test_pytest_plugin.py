@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from fal_sandbox import Sandbox
+
 PROJECT = Path(__file__).resolve().parent.parent / "projects" / "plugin_user"
+RECORDED = "test_a_poster_as_the_platform_once_made_it"
+LIVE_KEY = "11112222-live:aaaabbbbccccdddd"
 HEAVY = ("asyncio", "httpx", "jsonschema", "msgspec", "starlette", "uvicorn", "PIL", "av", "fal_runtime")
 
 
@@ -38,7 +43,7 @@ def outcome(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_project_tests_itself_without_key_or_network(options: tuple[str, ...]) -> None:
     done = run(PROJECT, "-q", *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 passed" in outcome(done)
+    assert "11 passed" in outcome(done)
 
 
 def test_the_plugin_costs_nothing_until_it_is_used() -> None:
@@ -93,3 +98,55 @@ def test_what_a_project_configured_comes_back(tmp_path: Path) -> None:
     )
     done = run(tmp_path)
     assert "2 passed" in outcome(done), done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the project without its recordings."""
+    return Path(
+        shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("cassettes", "__pycache__"))
+    )
+
+
+def test_recordings_are_made_anew_and_hold_no_key(project: Path) -> None:
+    with Sandbox(key=LIVE_KEY) as live:
+        done = run(project, "--fal-record", "-k", RECORDED, **live.environment())
+        assert "1 passed" in outcome(done), done.stdout
+        assert [job.input["prompt"] for job in live.admitted] == ["a lighthouse"]
+        done = run(project, "-k", RECORDED, FAL_RECORD="1", **live.environment())
+        assert "1 passed" in outcome(done), done.stdout
+        assert len(live.admitted) == 2
+    cassette, picture = sorted(path for path in (project / "cassettes").rglob("*") if path.is_file())
+    assert (cassette.suffix, picture.suffix) == (".jpg", ".json")
+    assert [part for part in LIVE_KEY.split(":") if part.encode() in cassette.read_bytes() + picture.read_bytes()] == []
+    done = run(project, "-k", RECORDED)
+    assert "1 passed" in outcome(done), done.stdout
+
+
+def test_a_recording_that_is_missing_is_named(project: Path) -> None:
+    done = run(project, "-k", RECORDED)
+    assert f"there is no cassette {project}" in done.stdout
+    assert "pytest --fal-record" in done.stdout
+    assert "1 error" in outcome(done)
+
+
+def test_recording_without_a_key_is_refused(project: Path) -> None:
+    done = run(project, "--fal-record", "-k", RECORDED)
+    assert "recording needs the platform's key; set FAL_KEY" in done.stdout
+
+
+def test_a_program_that_has_changed_does_not_fit_its_recording(tmp_path: Path) -> None:
+    project = Path(shutil.copytree(PROJECT, tmp_path / "project"))
+    program = (project / "posters.py").read_text()
+    (project / "posters.py").write_text(
+        program.replace("prompt=words, image_size=", "prompt=words, seed=7, image_size=")
+    )
+    done = run(project, "-k", RECORDED)
+    assert "POST https://queue.fal.run/fal-ai/flux/dev with this input: seed is new. Record it again" in done.stdout
+    assert done.returncode == 1
+
+
+def test_two_catalogues_are_too_many(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfal_catalog = a.json b.json\n")
+    (tmp_path / "test_it.py").write_text("def test_it(fal_sandbox):\n    pass\n")
+    assert "fal_catalog takes one folder or file" in run(tmp_path).stdout

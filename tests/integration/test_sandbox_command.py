@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+
+from fal_sandbox import Sandbox
 
 COMMAND = [sys.executable, "-m", "fal_codegen", "sandbox"]
 ENDPOINT = (
@@ -29,10 +31,17 @@ def catalog(tmp_path: Path) -> Path:
     return path
 
 
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FAL_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 @contextmanager
-def running(*options: str | Path) -> Generator[tuple[subprocess.Popen[str], dict[str, str]], None, None]:
+def running(
+    *options: str | Path, env: Mapping[str, str] | None = None
+) -> Generator[tuple[subprocess.Popen[str], dict[str, str]], None, None]:
     """A sandbox in a process of its own, and the environment that it tells its users to set."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**_environment(), **(env or {})}
     command = [*COMMAND, *map(str, options)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -61,9 +70,8 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def refused(*options: str | Path) -> str:
     """What a command says that does not start."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [*COMMAND, *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False, timeout=60)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -114,3 +122,28 @@ def test_a_catalogue_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "catalogue.json").write_text("[]")
     assert "catalogue.json is neither a catalogue entry nor a page of them" in refused("--catalog", tmp_path)
     assert "does not exist" in refused("--catalog", tmp_path / "nowhere")
+
+
+def test_a_session_is_recorded_and_replayed(catalog: Path, tmp_path: Path) -> None:
+    cassette, key = tmp_path / "session.json", "11112222-live:aaaabbbbccccdddd"
+
+    def ask(told: dict[str, str]) -> int:
+        headers = {"authorization": f"Key {told['FAL_KEY']}"}
+        return httpx.post(f"{told['FAL_RUN_URL']}/me/mine", json={"a": 1}, headers=headers, trust_env=False).status_code
+
+    with Sandbox(catalog, key=key) as live, running("--port", "0", "--record", cassette, env=live.environment()) as one:
+        assert ask(one[1]) == 200
+        assert interrupted(one[0]) == (0, "")
+        assert len(live.admitted) == 1
+    assert key not in cassette.read_text()
+    with running("--port", "0", "--replay", cassette) as (process, told):
+        assert (ask(told), ask(told)) == (200, 400)
+        code, complaints = interrupted(process)
+        assert code == 1
+        assert complaints.startswith(f"Error: {cassette} has no answer to POST https://fal.run/me/mine for the second")
+
+
+def test_a_session_is_not_recorded_without_a_key(tmp_path: Path) -> None:
+    assert "recording needs the platform's key" in refused("--port", "0", "--record", tmp_path / "a.json")
+    assert "exclude each other" in refused("--record", tmp_path / "a.json", "--replay", tmp_path / "a.json")
+    assert "there is no cassette" in refused("--port", "0", "--replay", tmp_path / "a.json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import fal_runtime
 from fal_endpoints.fal_ai import flux_dev
 from fal_runtime import errors
@@ -26,3 +28,9 @@ def ask_elsewhere() -> None:
     """A call that goes to the platform whatever the environment says."""
     with fal_runtime.Client(urls={"run": "https://fal.run"}) as client:
         flux_dev.run(flux_dev.Input(prompt="a cat"), client=client)
+
+
+def on_webhook(headers: Mapping[str, str], body: bytes) -> str:
+    """What the platform tells when a poster that was ordered is done: its link, or why there is none."""
+    event = flux_dev.endpoint.parse_webhook(headers, body)
+    return event.output.images[0].url if event.output is not None else f"no poster: {event.error}"

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fal_endpoints.fal_ai import flux_dev
+from fal_runtime import errors
 from fal_sandbox import NetworkBlockedError, Sandbox, example
 
 
@@ -25,7 +26,7 @@ def test_a_poster_is_a_picture(fal_sandbox: Sandbox) -> None:
 
 def test_an_answer_can_be_told(fal_sandbox: Sandbox) -> None:
     output = example(flux_dev.Output).replace(seed=7, prompt="a dog")
-    fal_sandbox.respond("fal-ai/flux/dev", output.to_dict())
+    fal_sandbox.respond(flux_dev, output)
     assert asyncio.run(posters.describe("a dog")) == f"{len(output.images)} picture(s) of a dog, seed 7"
 
 
@@ -40,6 +41,21 @@ def test_a_refused_prompt_gives_a_plain_poster(fal_sandbox: Sandbox) -> None:
     fal_sandbox.fail_next("/queue/*/requests/*", method="GET", times=2, status=422, body={"detail": detail})
     posters.make_poster("something bad")
     assert [job.input["prompt"] for job in fal_sandbox.admitted] == ["something bad", "a plain poster"]
+
+
+def test_a_webhook_is_believed_only_with_its_signature(fal_sandbox: Sandbox) -> None:
+    output = fal_sandbox.example(flux_dev.Output)
+    webhook = fal_sandbox.webhook_request(output)
+    assert posters.on_webhook(webhook.headers, webhook.body) == output.images[0].url
+    with pytest.raises(errors.WebhookSignatureError):
+        posters.on_webhook(webhook.headers, webhook.body.replace(b"http", b"evil"))
+
+
+@pytest.mark.fal_cassette
+def test_a_poster_as_the_platform_once_made_it(fal_sandbox: Sandbox) -> None:
+    with Image.open(io.BytesIO(posters.make_poster("a lighthouse"))) as picture:
+        assert picture.size == (768, 1024)
+    assert fal_sandbox.admitted == []
 
 
 def test_the_platform_is_out_of_reach(fal_sandbox: Sandbox) -> None:
