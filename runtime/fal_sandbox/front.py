@@ -40,6 +40,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        scope["path"] = self._path(scope)
         if scope["type"] == "websocket":
             return await self._serve_socket(scope, receive, send)
         if scope["path"].startswith(f"{PREFIX}/"):
@@ -62,6 +63,16 @@ class Front:
             if scope["state"].get("kept") is not blob:
                 self._state.blobs.drop(blob)
         return None
+
+    def _path(self, scope: Scope) -> str:
+        """The path with the prefix of its service, which it lacks at a port that only this service has."""
+        port = (scope.get("server") or ("", 0))[1]
+        prefix = next((prefix for prefix, url in self._state.hosts.items() if url.endswith(f":{port}")), "")
+        path: str = prefix + scope["path"]
+        if scope["type"] == "websocket" and path.startswith("/run/"):
+            # On the platform these two services are one host.
+            path = "/realtime" + path.removeprefix("/run")
+        return path
 
     async def _serve(self, fault: Fault | None, replayed: Receive, scope: Scope, receive: Receive, send: Send) -> None:
         if fault is None:

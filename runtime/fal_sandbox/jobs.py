@@ -35,12 +35,15 @@ class Job:
     request_id: str
     plan: Plan
     input: Any
+    sent_at: float
     starts_at: float
     ends_at: float
     log_lines: Sequence[str]
     low: bool = False
     """Whether it waits behind all that are not."""
     webhook_url: str | None = None
+    direct: bool = False
+    """Whether it was run without the queue, which knows nothing of it."""
     forced: Outcome | None = None
     """What it ends with whatever the model would say."""
     outcome: Outcome | None = field(default=None, repr=False)
@@ -159,6 +162,7 @@ class JobBook:
             request_id=self.new_request_id(),
             plan=plan,
             input=input,
+            sent_at=now,
             starts_at=now + waits,
             ends_at=now + waits + runs,
             log_lines=() if plan.queue_seconds > waits else self._models.logs(plan, input),
@@ -166,17 +170,50 @@ class JobBook:
             webhook_url=webhook_url,
             forced=forced,
         )
-        self._jobs[job.request_id] = job
-        if len(self._jobs) > _KEPT:
-            del self._jobs[next(iter(self._jobs))]
+        self._keep(job)
         self._lines.setdefault(str(endpoint), _Line()).add(job)
         self._ledger.admitted.append(AdmittedJob(job.request_id, str(endpoint), input, "queue"))
         return job
 
+    def admit_direct(
+        self,
+        endpoint: EndpointId,
+        input: object,
+        *,
+        service: Literal["run", "realtime"] = "run",
+        forced: Outcome | None = None,
+    ) -> Job:
+        """Accept a request that runs at once and without the queue."""
+        now = self._pulse.now()
+        plan = self._models.plan(endpoint, input)
+        job = Job(
+            request_id=self.new_request_id(),
+            plan=plan,
+            input=input,
+            sent_at=now,
+            starts_at=now,
+            ends_at=now + plan.run_seconds,
+            log_lines=(),
+            direct=True,
+            forced=forced,
+        )
+        self._keep(job)
+        self._ledger.admitted.append(AdmittedJob(job.request_id, str(endpoint), input, service))
+        return job
+
+    def all(self) -> list[Job]:
+        """Every job, direct ones too, oldest first; the last fifty thousand are kept."""
+        return list(self._jobs.values())
+
+    def _keep(self, job: Job) -> None:
+        self._jobs[job.request_id] = job
+        if len(self._jobs) > _KEPT:
+            del self._jobs[next(iter(self._jobs))]
+
     def find(self, app: str, request_id: str) -> Job | None:
         """The job with this id, if it belongs to this application; the whole endpoint id will do as well."""
         job = self._jobs.get(request_id)
-        return job if job is not None and app in (job.endpoint.app, str(job.endpoint)) else None
+        return job if job is not None and not job.direct and app in (job.endpoint.app, str(job.endpoint)) else None
 
     def holds(self, job: Job) -> bool:
         """Whether the job has not been forgotten."""

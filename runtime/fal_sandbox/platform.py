@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from typing import Any
 
@@ -11,21 +9,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from fal_sandbox.account import AccountService
 from fal_sandbox.auth import credentials
 from fal_sandbox.bodies import json_response
 from fal_sandbox.catalog import Entry
+from fal_sandbox.pages import BadQuery, failure, page, several
 from fal_sandbox.state import State
 
 _EXPANSION = "openapi-3.0"
 _MAX_PAGE = 200
 _MAX_EXPANDED_PAGE = 50
-_MAX_IDS = 50
 _STATUSES = frozenset({"active", "deprecated"})
 _DEFAULT_DATE = "2025-01-01T00:00:00.000Z"
-
-
-class BadQuery(Exception):
-    """A query parameter that makes no sense."""
 
 
 class PlatformService:
@@ -37,15 +32,19 @@ class PlatformService:
     def routes(self) -> list[BaseRoute]:
         """The service's routes; everything else under it fails in the Platform API's own shape."""
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        return [Route("/models", self._models, methods=["GET"]), Route("/{path:path}", self._nothing, methods=methods)]
+        return [
+            Route("/models", self._models, methods=["GET"]),
+            *AccountService(self._state).routes(),
+            Route("/{path:path}", self._nothing, methods=methods),
+        ]
 
     async def _models(self, request: Request) -> Response:
         if credentials(request, self._state.key) == "invalid":
-            return _error(401, "authorization_error", "The key is not valid")
+            return failure(401, "authorization_error", "The key is not valid")
         try:
             return self._page(request)
         except BadQuery as error:
-            return _error(400, "validation_error", str(error))
+            return failure(400, "validation_error", str(error))
 
     def _page(self, request: Request) -> Response:
         query = request.query_params
@@ -54,26 +53,18 @@ class PlatformService:
             raise BadQuery(f"expand takes {_EXPANSION}")
         expanded = _EXPANSION in expand
         largest = _MAX_EXPANDED_PAGE if expanded else _MAX_PAGE
-        limit = min(_positive(query.get("limit", str(largest)), "limit"), largest)
-        start = _offset(query.get("cursor"))
-        if ids := query.getlist("endpoint_id"):
-            if len(ids) > _MAX_IDS:
-                raise BadQuery(f"endpoint_id takes at most {_MAX_IDS} values")
+        if ids := several(query, "endpoint_id"):
             named = {endpoint_id: self._state.catalog.get(endpoint_id) for endpoint_id in ids}
             if missing := [endpoint_id for endpoint_id, entry in named.items() if entry is None]:
-                return _error(404, "not_found", f"No such endpoint: {', '.join(missing)}")
+                return failure(404, "not_found", f"No such endpoint: {', '.join(missing)}")
             found = [entry for entry in named.values() if entry is not None]
         else:
             found = list(self._state.catalog)
         if (status := query.get("status")) is not None and status not in _STATUSES:
             raise BadQuery("status is active or deprecated")
         found = [entry for entry in found if _matches(entry, query.get("category"), status, query.get("q"))]
-        page, rest = found[start : start + limit], found[start + limit :]
-        body = {
-            "models": [self._model(entry, expanded) for entry in page],
-            "next_cursor": base64.urlsafe_b64encode(str(start + limit).encode()).decode() if rest else None,
-            "has_more": bool(rest),
-        }
+        shown, rest = page(found, query, largest)
+        body = {"models": [self._model(entry, expanded) for entry in shown], **rest}
         return _cacheable(request, body)
 
     def _model(self, entry: Entry, expanded: bool) -> dict[str, Any]:
@@ -87,7 +78,7 @@ class PlatformService:
             "date": _DEFAULT_DATE,
             "updated_at": entry.metadata.get("date", _DEFAULT_DATE),
             "is_favorited": None,
-            "thumbnail_url": f"{self._state.url}/cdn/thumbnails/{entry.endpoint_id}.png",
+            "thumbnail_url": self._state.cdn_url(f"thumbnails/{entry.endpoint_id}.png"),
             "model_url": f"https://fal.run/{entry.endpoint_id}",
             "highlighted": False,
             "pinned": False,
@@ -97,7 +88,7 @@ class PlatformService:
         return {**model, "openapi": entry.openapi} if expanded else model
 
     async def _nothing(self, request: Request) -> Response:
-        return _error(404, "not_found", "There is no such operation")
+        return failure(404, "not_found", "There is no such operation")
 
 
 class SchemaService:
@@ -126,10 +117,6 @@ def _cacheable(request: Request, body: object) -> Response:
     return response
 
 
-def _error(status: int, type: str, message: str) -> Response:
-    return json_response({"error": {"type": type, "message": message}}, status)
-
-
 def _matches(entry: Entry, category: str | None, status: str | None, words: str | None) -> bool:
     metadata = entry.metadata
     if category is not None and metadata.get("category") != category:
@@ -138,19 +125,3 @@ def _matches(entry: Entry, category: str | None, status: str | None, words: str 
         return False
     haystack = " ".join([entry.endpoint_id, str(metadata.get("display_name", "")), *map(str, metadata.get("tags", []))])
     return all(word in haystack.lower() for word in (words or "").lower().split())
-
-
-def _positive(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
-        raise BadQuery(f"{name} must be a positive integer")
-    return int(text)
-
-
-def _offset(cursor: str | None) -> int:
-    if not cursor:
-        return 0
-    try:
-        text = base64.b64decode(cursor, altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError) as error:
-        raise BadQuery("cursor is not one that was handed out") from error
-    return _positive(text, "cursor")

@@ -179,9 +179,10 @@ class QueueService:
 
 def answer(outcome: Outcome) -> Response:
     """A model's answer, as it gave it: bytes as they are, anything else as JSON."""
+    headers = {"x-fal-served-from": "sandbox", **outcome.headers}
     if isinstance(outcome.body, bytes):
-        return Response(outcome.body, outcome.status, {"content-type": "application/octet-stream", **outcome.headers})
-    return json_response(outcome.body, outcome.status, outcome.headers)
+        return Response(outcome.body, outcome.status, {"content-type": "application/octet-stream", **headers})
+    return json_response(outcome.body, outcome.status, headers)
 
 
 def forced_outcome(request: Request) -> Outcome | None:

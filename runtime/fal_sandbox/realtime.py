@@ -20,7 +20,6 @@ from fal_sandbox.auth import admits
 from fal_sandbox.bodies import json_response
 from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.faults import Fault
-from fal_sandbox.ledger import AdmittedJob
 from fal_sandbox.models import Outcome, Plan
 from fal_sandbox.state import State
 
@@ -137,9 +136,6 @@ class _Session:
                 await self._came.wait()
             self._busy = True
             value = self._inputs.popleft()
-            self._state.ledger.admitted.append(
-                AdmittedJob(self._state.jobs.new_request_id(), str(self._endpoint), value, "realtime")
-            )
             await self._answer(value)
             self._answered += 1
             if self._fault is not None and await self._struck():
@@ -148,13 +144,14 @@ class _Session:
             self._busy = False
 
     async def _answer(self, value: object) -> None:
-        plan = self._state.models.plan(self._endpoint)
         try:
             # What only msgpack can say is to the model what JSON says in its place: bytes are base64 text.
             plain = msgspec.to_builtins(value, str_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise _Failed(str(error)) from error
-        outcome = await asyncio.to_thread(self._state.models.run, plan, plain)
+        job = self._state.jobs.admit_direct(self._endpoint, plain, service="realtime")
+        plan = job.plan
+        outcome = await asyncio.to_thread(self._state.jobs.outcome, job)
         if outcome.status >= 400:
             raise _Failed(_reason(outcome))
         seconds = _seconds(plan)

@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute, Route
 from fal_sandbox.auth import admits
 from fal_sandbox.bodies import BadBody, json_response, read_json
 from fal_sandbox.endpoints import EndpointId
-from fal_sandbox.ledger import AdmittedJob
 from fal_sandbox.models import Models, Plan
 from fal_sandbox.queue import answer, forced_outcome, unauthorized, unknown_application
 from fal_sandbox.state import State
@@ -48,21 +47,18 @@ class RunService:
             value = await _input(request)
         except BadBody as error:
             return json_response({"detail": error.detail}, 422)
-        request_id = self._state.jobs.new_request_id()
-        self._state.ledger.admitted.append(AdmittedJob(request_id, str(endpoint), value, "run"))
-        plan = models.plan(endpoint, value)
-        outcome = forced_outcome(request)
-        if outcome is None:
-            outcome = await asyncio.to_thread(models.run, plan, value)
-        headers = {**outcome.headers, "x-fal-request-id": request_id}
+        jobs = self._state.jobs
+        job = jobs.admit_direct(endpoint, value, forced=forced_outcome(request))
+        outcome = await asyncio.to_thread(jobs.outcome, job)
+        headers = {**outcome.headers, "x-fal-request-id": job.request_id}
         if streaming and outcome.status < 400:
-            parts = await asyncio.to_thread(models.stream, plan, value, outcome)
-            return streamed(self._parts(plan, parts), plan.programme.stream_type, headers)
+            parts = await asyncio.to_thread(models.stream, job.plan, value, outcome)
+            return streamed(self._parts(job.plan, parts), job.plan.programme.stream_type, headers)
         if outcome.status != 422:
             # An input that is refused is refused at once, before any work.
-            await self._state.pulse.pause(plan.run_seconds)
+            await self._state.pulse.pause(job.plan.run_seconds)
         response = answer(outcome)
-        response.headers.setdefault("x-fal-request-id", request_id)
+        response.headers.setdefault("x-fal-request-id", job.request_id)
         return response
 
     async def _parts(self, plan: Plan, parts: Sequence[Any]) -> AsyncIterator[bytes]:

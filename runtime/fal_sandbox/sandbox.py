@@ -46,6 +46,8 @@ class Sandbox:
         catalog: the endpoints to serve: a folder, a file, or a catalogue read before; by default this installation's own.
         port: the TCP port; 0 takes a free one.
         host: the address to listen on. Anything but loopback lets other machines in.
+        hosts: whether each service has a port of its own besides, as each has a host of its own on the platform: for clients
+            whose base URLs cannot have a path.
         key: the only key that is accepted.
         latency: how long things take: `"zero"`; `"fast"`, a fifth of a second; `"realistic"`, by what an endpoint makes, how
             much of it and in how many steps; or a factor of that.
@@ -69,6 +71,7 @@ class Sandbox:
         port: int = 0,
         *,
         host: str = "127.0.0.1",
+        hosts: bool = False,
         key: str = DEFAULT_KEY,
         latency: str | float = "fast",
         queue_seconds: float | None = None,
@@ -86,6 +89,7 @@ class Sandbox:
         self.key = key
         self._host = host
         self._port = port
+        self._hosts = hosts
         settings = Settings(
             latency=Latency(latency, queue_seconds, run_seconds),
             log_window=log_window,
@@ -115,7 +119,12 @@ class Sandbox:
 
         listener = _listen(self._host, self._port)
         self._state.url = _url(listener)
-        self._server = Server(build(self._state, self), [listener], self._state.pulse.start)
+        listeners = [listener]
+        self._state.hosts.clear()
+        for prefix in sorted({service.prefix for service in SERVICES.values()}) if self._hosts else ():
+            listeners.append(_listen(self._host, 0))
+            self._state.hosts[prefix] = _url(listeners[-1])
+        self._server = Server(build(self._state, self), listeners, self._state.pulse.start)
         self._server.start()
         return self
 
@@ -169,7 +178,7 @@ class Sandbox:
         """
         if self._server is None:
             raise RuntimeError(_NOT_RUNNING)
-        urls = {variable: self._state.service_url(service) for service, (variable, _) in SERVICES.items()}
+        urls = {variable: self._state.service_url(service) for service, (variable, _, _) in SERVICES.items()}
         return {**urls, "FAL_KEY": self.key}
 
     @property

@@ -16,8 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fal_sandbox.auth import credentials
 from fal_sandbox.bodies import BadBody, json_response, parse_json
-from fal_sandbox.ledger import AdmittedJob
-from fal_sandbox.models import Outcome
+from fal_sandbox.models import Outcome, Plan
 from fal_sandbox.queue import answer
 from fal_sandbox.run import find_route
 from fal_sandbox.state import State
@@ -54,25 +53,29 @@ class SocketHttpService:
             await socket.close(1011)
             return
         endpoint, streaming = route
-        request_id, begun = self._state.jobs.new_request_id(), time.monotonic()
-        plan = self._state.models.plan(endpoint)
-        parts: list[Any] = []
+        begun, parts = time.monotonic(), list[Any]()
+        jobs, models = self._state.jobs, self._state.models
+        plan: Plan | None = None
         try:
             value = parse_json(body)
         except BadBody as error:
-            outcome = Outcome.of(422, {"detail": error.detail})
+            request_id, outcome = jobs.new_request_id(), Outcome.of(422, {"detail": error.detail})
         else:
-            self._state.ledger.admitted.append(AdmittedJob(request_id, str(endpoint), value, "run"))
-            outcome = await asyncio.to_thread(self._state.models.run, plan, value)
+            job = jobs.admit_direct(endpoint, value)
+            request_id, plan = job.request_id, job.plan
+            outcome = await asyncio.to_thread(jobs.outcome, job)
             if streaming and outcome.status < 400:
-                parts += await asyncio.to_thread(self._state.models.stream, plan, value, outcome)
+                parts += await asyncio.to_thread(models.stream, plan, value, outcome)
         meta = {"request_id": request_id, "status": outcome.status}
-        headers = {**outcome.headers, "content-type": plan.programme.stream_type if parts else "application/json"}
+        headers = {
+            **outcome.headers,
+            "content-type": plan.programme.stream_type if plan and parts else "application/json",
+        }
         await socket.send_text(json.dumps({"type": "start", **meta, "headers": headers}))
         first_byte = time.monotonic() - begun
         if not parts:
             await socket.send_bytes(bytes(answer(outcome).body))
         for part in parts:
-            await self._state.pulse.pause(plan.run_seconds / len(parts))
+            await self._state.pulse.pause(plan.run_seconds / len(parts) if plan else 0.0)
             await socket.send_bytes(part if isinstance(part, bytes) else event(part))
         await socket.send_text(json.dumps({"type": "end", **meta, "time_to_first_byte_seconds": first_byte}))

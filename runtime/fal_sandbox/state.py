@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fal_sandbox.blobs import BlobStore
 from fal_sandbox.catalog import Catalog
@@ -23,17 +23,29 @@ from fal_sandbox.webhooks import Deliverer, WebhookKeys
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-SERVICES: dict[str, tuple[str, str]] = {
-    "queue": ("FAL_QUEUE_URL", "/queue"),
-    "run": ("FAL_RUN_URL", "/run"),
-    "realtime": ("FAL_REALTIME_URL", "/realtime"),
-    "rest": ("FAL_REST_URL", "/rest"),
-    "cdn": ("FAL_CDN_URL", "/cdn"),
-    "api": ("FAL_API_URL", "/api/v1"),
-    "schema": ("FAL_SCHEMA_URL", "/schema/openapi.json"),
-    "jwks": ("FAL_JWKS_URL", "/rest/.well-known/jwks.json"),
+
+class Service(NamedTuple):
+    """Where one service of the platform is found here."""
+
+    variable: str
+    """The environment variable that holds its URL."""
+    prefix: str
+    """Under what it lies; or what has a port of its own, where each service has one."""
+    path: str = ""
+    """The rest of its URL."""
+
+
+SERVICES: Mapping[str, Service] = {
+    "queue": Service("FAL_QUEUE_URL", "/queue"),
+    "run": Service("FAL_RUN_URL", "/run"),
+    "realtime": Service("FAL_REALTIME_URL", "/realtime"),
+    "rest": Service("FAL_REST_URL", "/rest"),
+    "cdn": Service("FAL_CDN_URL", "/cdn"),
+    "api": Service("FAL_API_URL", "/api", "/v1"),
+    "schema": Service("FAL_SCHEMA_URL", "/schema", "/openapi.json"),
+    "jwks": Service("FAL_JWKS_URL", "/rest", "/.well-known/jwks.json"),
 }
-"""Each service: the environment variable that holds its URL, and its path here."""
+"""By name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,9 @@ class State:
     """Where the sandbox is reached; known once it listens."""
     tape: ASGIApp | None = None
     """What answers in the services' place, if anything does."""
+
+    hosts: dict[str, str] = field(default_factory=dict[str, str])
+    """Where each prefix has a port of its own, if any has."""
     ledger: Ledger = field(default_factory=Ledger)
     faults: FaultPlan = field(default_factory=FaultPlan)
     files: FileStore = field(default_factory=FileStore)
@@ -83,7 +98,8 @@ class State:
 
     def service_url(self, service: str) -> str:
         """The base URL of a service, by its name in `SERVICES`."""
-        url = self.url + SERVICES[service][1]
+        _, prefix, path = SERVICES[service]
+        url = self.hosts.get(prefix, self.url + prefix) + path
         return url.replace("http", "ws", 1) if service == "realtime" else url
 
     def file_url(self, name: str) -> str:
