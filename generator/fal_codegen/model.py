@@ -179,6 +179,8 @@ class _Document:
         written = {key: value for key, value in schema.items() if key not in ("file", "uniqueItems", *beyond)}
         if "items" in schema:
             written["items"] = self._type(schema["items"], f"{name}Item")
+            if schema["items"].keys() == {"type", "file"}:
+                written["customTypePath"] = f"{self.kind.home}.FileInputs"
         if "file" in schema:
             written["customTypePath"] = f"{self.kind.home}.FileInput"
         if outermost or schema.keys() <= {"type", "items", "file"}:

@@ -32,7 +32,7 @@ DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"com{n}" for n in range
 # Names that the class bodies of a generated module read, and the first parameter of initialisers, so that no attribute
 # may have them. Changing this list renames attributes: a breaking change.
 BODY_NAMES = _words(
-    "Annotated Any ClassVar FileInput Literal Meta Optional TypeAlias Union bool default dict field float int list "
+    "Annotated Any ClassVar FileInput FileInputs Literal Meta Optional TypeAlias Union bool default dict field float int list "
     "self str tuple"
 )
 
@@ -57,7 +57,7 @@ PYDANTIC_CLASSES = _words("Field UniqueItems")
 # Names that a generated module defines or imports, so that no component may take them. Changing this list renames
 # classes: a breaking change.
 CLASS_NAMES = _words(
-    "Annotated Any ClassVar Endpoint False FileInput Input InputModel Literal MediaFile Meta None Optional Output "
+    "Annotated Any ClassVar Endpoint False FileInput FileInputs Input InputModel Literal MediaFile Meta None Optional Output "
     "OutputModel Struct True TypeAlias Union UnsetType"
 )
 

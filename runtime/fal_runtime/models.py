@@ -7,15 +7,16 @@ schema's default or `None`, so nothing a reader touches is ever a sentinel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
-from typing import IO, TYPE_CHECKING, Annotated, Any, Self, TypeAlias, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
-__all__ = ["FileInput", "InputModel", "OutputModel", "default"]
+__all__ = ["FileInput", "FileInputs", "InputModel", "OutputModel", "default"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 if TYPE_CHECKING:
     from fal_runtime.media import MediaFile
@@ -24,8 +25,20 @@ if TYPE_CHECKING:
     FileInput: TypeAlias = str | PathLike[str] | bytes | IO[bytes] | Picture | MediaFile
     """What an input field that names a file takes: an `https://` URL or `data:` URI, or something to upload first: a
     `pathlib.Path`, bytes, a file open in mode `rb`, a Pillow image. An output's file is passed on by its URL."""
+
+    class Several(Protocol[T_co]):
+        """A list or a tuple. Unlike `Sequence`, this is no string, and unlike `list`, it need not be of a union."""
+
+        def __contains__(self, value: object, /) -> bool: ...
+        def __getitem__(self, index: SupportsIndex, /) -> T_co: ...
+        def __iter__(self) -> Iterator[T_co]: ...
+        def __len__(self) -> int: ...
+
+    FileInputs: TypeAlias = Several[FileInput]
+    """What an input field that names files takes: a list of what a `FileInput` takes."""
 else:  # what is checked and sent is a URL; the mark tells `fal_runtime.file_inputs` where there may be files
     FileInput = Annotated[str, msgspec.Meta(extra={"file": True})]
+    FileInputs = list[FileInput]
 
 
 class _Default:

@@ -23,6 +23,7 @@ from fal_runtime.values import mapping, sequence
 
 __all__ = [
     "FileInput",
+    "FileInputs",
     "InputModel",
     "OutputModel",
     "UniqueItems",
@@ -119,9 +120,10 @@ class _File:
 
 
 if TYPE_CHECKING:
-    from fal_runtime.models import FileInput
+    from fal_runtime.models import FileInput, FileInputs
 else:
     FileInput = Annotated[Any, _File]
+    FileInputs = list[FileInput]
 
 
 @overload  # nothing to show: the platform names no default

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, assert_never, assert_type
 
 import fal_runtime
+from fal_endpoints.fal_ai import bytedance_seedance_v1_lite_reference_to_video as seedance
 from fal_endpoints.fal_ai import flux_dev
+from fal_endpoints.fal_ai import kling_video_v2_6_pro_image_to_video as kling
 from fal_runtime import (
     AsyncEventStream,
     Client,
@@ -15,11 +18,14 @@ from fal_runtime import (
     FalError,
     Handle,
     InProgress,
+    Lifecycle,
     LogEntry,
+    MediaFile,
     Queued,
     Result,
     Retry,
     Status,
+    UploadState,
     errors,
 )
 
@@ -43,6 +49,32 @@ def builds_inputs() -> None:
     assert_type(REQUEST.output_format, Literal["jpeg", "png"])
     REQUEST.num_images = 3
     flux_dev.Input(prompt="a cat", image_size="square_hd", seed=7, acceleration="high")
+
+
+def gives_files(output: flux_dev.Output, urls: list[str], paths: list[Path]) -> None:
+    with open("cat.png", "rb") as file:
+        for each in ("https://example.com/cat.png", Path("cat.png"), b"cat", file, BytesIO(), output.images[0]):
+            kling.Input(prompt="a cat", start_image_url=each)
+        seedance.Input(prompt="a cat", reference_image_urls=["https://example.com/cat.png", Path("cat.png"), file])
+    seedance.Input(prompt="a cat", reference_image_urls=urls)
+    seedance.Input(prompt="a cat", reference_image_urls=paths)
+    seedance.Input(prompt="a cat", reference_image_urls=output.images)
+    seedance.Input(prompt="a cat", reference_image_urls=[Path(url) for url in urls])
+    seedance.Input(prompt="a cat", reference_image_urls=(*urls, *paths))
+
+
+def uploads(file: Path) -> None:
+    assert_type(fal_runtime.upload(file, lifecycle=Lifecycle(expires_in="1d"), on_progress=print), str)
+    assert_type(fal_runtime.upload(b"cat", file_name="cat.png", content_type="image/png", repository="cdn"), str)
+    assert_type(fal_runtime.data_uri(file), str)
+    try:
+        fal_runtime.upload(str(file))
+    except errors.UploadInterrupted as error:
+        assert_type(error.state, UploadState | None)
+
+
+async def uploads_async(file: Path) -> None:
+    assert_type(await fal_runtime.upload_async(file), str)
 
 
 def changes_inputs() -> None:
@@ -88,6 +120,8 @@ def verbs_with_the_result() -> None:
     assert_type(result.metrics, dict[str, Any])
     assert_type(result.logs, tuple[LogEntry, ...])
     assert_type(result.billable_units, float | None)
+    assert_type(result.files(), list[MediaFile])
+    assert_type(result.download("cats", name="{i}.{ext}"), list[Path])
     assert_type(flux_dev.with_result.subscribe(REQUEST, logs=True), Result[flux_dev.Output])
     assert_type(flux_dev.with_result.submit(REQUEST), Handle[Result[flux_dev.Output]])
     assert_type(flux_dev.with_result.handle("id").result(), Result[flux_dev.Output])

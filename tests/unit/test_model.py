@@ -169,7 +169,7 @@ def test_files_are_file_inputs_also_inside() -> None:
     )
     assert set(statements(text, "Input")) == {
         "image_url: FileInput",
-        "mask_urls: Annotated[list[FileInput], Meta(max_length=3)]",
+        "mask_urls: Annotated[FileInputs, Meta(max_length=3)]",
         "end_url: FileInput | None = default(None)",
     }
     load(text)

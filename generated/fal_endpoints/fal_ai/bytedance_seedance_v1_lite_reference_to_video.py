@@ -6,7 +6,7 @@
 
 from typing import Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 
 
 class File(OutputModel, MediaFile, kw_only=True):
@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     enable_safety_checker: bool = default(True)
     """Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: True."""
 
-    reference_image_urls: list[FileInput]
+    reference_image_urls: FileInputs
     """URLs of reference images whose subjects or look should carry over to the result."""
 
 

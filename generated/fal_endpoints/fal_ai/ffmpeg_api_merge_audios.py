@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -41,7 +41,7 @@ class Input(InputModel, kw_only=True):
         output_format: File format of the result.
     """
 
-    audio_urls: Annotated[list[FileInput], Meta(max_length=5, min_length=2)]
+    audio_urls: Annotated[FileInputs, Meta(max_length=5, min_length=2)]
     """URLs of the audio files, in order. 2 to 5 items."""
 
     output_format: (

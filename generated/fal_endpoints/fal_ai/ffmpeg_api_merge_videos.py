@@ -6,7 +6,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -57,7 +57,7 @@ class Input(InputModel, kw_only=True):
         resolution: Size of the joined video: a preset, or your own `width` and `height`.
     """
 
-    video_urls: Annotated[list[FileInput], Meta(min_length=2)]
+    video_urls: Annotated[FileInputs, Meta(min_length=2)]
     """URLs of the videos, in order. At least 2 items."""
 
     target_fps: Annotated[float, Meta(ge=1.0, le=60.0)] | None = default(None)

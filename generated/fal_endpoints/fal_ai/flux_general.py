@@ -6,7 +6,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 ControlLoraWeightScale: TypeAlias = Annotated[float, Meta(ge=-4.0, le=4.0)]
@@ -236,7 +236,7 @@ class ImageFillInput(InputModel, kw_only=True):
         fill_image_url: URL or URLs of the images to fill in from. Default: [].
     """
 
-    fill_image_url: FileInput | list[FileInput] = default([])
+    fill_image_url: FileInput | FileInputs = default([])
     """URL or URLs of the images to fill in from. Default: []."""
 
 

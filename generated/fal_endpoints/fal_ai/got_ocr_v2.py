@@ -4,7 +4,7 @@
 `fal-ai/got-ocr/v2`, category vision: https://fal.ai/models/fal-ai/got-ocr/v2
 """
 
-from fal_runtime import Endpoint, FileInput, InputModel, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, OutputModel, default
 
 
 class Input(InputModel, kw_only=True):
@@ -16,7 +16,7 @@ class Input(InputModel, kw_only=True):
         multi_page: Whether the pictures are pages of one document. Default: False.
     """
 
-    input_image_urls: list[FileInput] = default([])
+    input_image_urls: FileInputs = default([])
     """URLs of the images to work from, each an https link or a data URI. Default: []."""
 
     do_format: bool = default(False)

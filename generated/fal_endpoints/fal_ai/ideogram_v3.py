@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -133,7 +133,7 @@ class Input(InputModel, kw_only=True):
         negative_prompt: What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: "".
     """
 
-    image_urls: list[FileInput] | None = default(None)
+    image_urls: FileInputs | None = default(None)
     """URLs of images whose style to follow."""
 
     rendering_speed: Literal["TURBO", "BALANCED", "QUALITY"] = default("BALANCED")

@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -48,7 +48,7 @@ class OmniVideoElementInput(InputModel, kw_only=True):
     frontal_image_url: FileInput
     """URL of the main picture of the element, seen from the front."""
 
-    reference_image_urls: list[FileInput] = default()
+    reference_image_urls: FileInputs = default()
     """URLs of further pictures of the element, from other angles."""
 
 
@@ -66,7 +66,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=2500)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2500 characters."""
 
-    image_urls: list[FileInput] = default()
+    image_urls: FileInputs = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
     elements: list[OmniVideoElementInput] = default()

@@ -6,7 +6,7 @@
 
 from typing import Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 
 
 class File(OutputModel, MediaFile, kw_only=True):
@@ -45,7 +45,7 @@ class Input(InputModel, kw_only=True):
         duration: Length of the result in seconds. Longer takes more time and usually costs more. Default: "5".
     """
 
-    input_image_urls: list[FileInput] = default()
+    input_image_urls: FileInputs = default()
     """URLs of the images to work from, each an https link or a data URI."""
 
     effect_scene: Literal[

@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -51,7 +51,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=2500)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2500 characters."""
 
-    input_image_urls: list[FileInput]
+    input_image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     duration: Literal["5", "10"] = default("5")

@@ -6,7 +6,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -111,7 +111,7 @@ class IPAdapter(InputModel, kw_only=True):
         image_projection_shortcut: Whether to use the shortcut in the image projection; depends on the IP-Adapter model. Default: True.
     """
 
-    ip_adapter_image_url: FileInput | list[FileInput]
+    ip_adapter_image_url: FileInput | FileInputs
     """URL or URLs of the images that act like part of the prompt."""
 
     ip_adapter_mask_url: FileInput = default()

@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -54,7 +54,7 @@ class Input(InputModel, kw_only=True):
         enable_safety_checker: Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: True.
     """
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     topology: Literal["quad", "triangle"] = default("triangle")

@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -64,7 +64,7 @@ class Input(InputModel, kw_only=True):
         resolution: How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p".
     """
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     transitions: list[KeyframeTransition] = default()

@@ -6,7 +6,7 @@
 
 from typing import Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 
 
 class File(OutputModel, MediaFile, kw_only=True):
@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
         ingredients_mode: Whether to use the pictures faithfully, or loosely as inspiration. Default: "precise".
     """
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     prompt: str

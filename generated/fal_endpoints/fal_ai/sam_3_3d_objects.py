@@ -6,7 +6,7 @@
 
 from typing import Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 
 
 class BoxPromptBase(InputModel, kw_only=True):
@@ -103,7 +103,7 @@ class Input(InputModel, kw_only=True):
     image_url: FileInput
     """URL of the image to work from, an https link or a data URI."""
 
-    mask_urls: list[FileInput] = default()
+    mask_urls: FileInputs = default()
     """URLs of mask images, one per object: white marks the object."""
 
     prompt: str = default("car")

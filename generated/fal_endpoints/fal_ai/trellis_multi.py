@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -48,7 +48,7 @@ class Input(InputModel, kw_only=True):
         multiimage_algo: How several pictures are combined: taken in turn, or averaged. Default: "stochastic".
     """
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     seed: int | None = default(None)

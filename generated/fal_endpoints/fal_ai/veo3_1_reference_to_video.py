@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -68,7 +68,7 @@ class Input(InputModel, kw_only=True):
     auto_fix: bool = default(False)
     """Whether a prompt that fails the content rules is rewritten and tried again, instead of ending in an error. Default: False."""
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
 

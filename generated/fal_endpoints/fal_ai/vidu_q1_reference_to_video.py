@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=1500)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 1500 characters."""
 
-    reference_image_urls: list[FileInput]
+    reference_image_urls: FileInputs
     """URLs of reference images whose subjects or look should carry over to the result."""
 
     seed: int = default()

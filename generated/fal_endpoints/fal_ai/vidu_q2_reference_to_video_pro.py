@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -55,10 +55,10 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(max_length=2000)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. Up to 2000 characters."""
 
-    reference_image_urls: list[FileInput] = default()
+    reference_image_urls: FileInputs = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
-    reference_video_urls: list[FileInput] = default()
+    reference_video_urls: FileInputs = default()
     """URLs of reference videos whose subjects or motion should carry over."""
 
     seed: int = default()

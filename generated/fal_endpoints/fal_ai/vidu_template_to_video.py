@@ -6,7 +6,7 @@
 
 from typing import Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 
 
 class File(OutputModel, MediaFile, kw_only=True):
@@ -231,7 +231,7 @@ class Input(InputModel, kw_only=True):
     ] = default("hug")
     """Preset story for the video; it decides what happens in it. Default: "hug"."""
 
-    input_image_urls: list[FileInput]
+    input_image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
     seed: int = default()

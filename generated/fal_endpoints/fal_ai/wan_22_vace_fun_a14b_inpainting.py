@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -120,7 +120,7 @@ class Input(InputModel, kw_only=True):
     mask_image_url: FileInput | None = default(None)
     """URL of the mask image: white marks the part to work on, black stays."""
 
-    ref_image_urls: list[FileInput] = default()
+    ref_image_urls: FileInputs = default()
     """URLs of reference images whose subjects or look should carry over to the result."""
 
     first_frame_url: FileInput | None = default(None)

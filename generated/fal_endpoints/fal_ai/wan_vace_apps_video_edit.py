@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInput, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -63,7 +63,7 @@ class Input(InputModel, kw_only=True):
     video_type: Literal["auto", "general", "human"] = default("auto")
     """Kind of video, so that it is treated the right way. Default: "auto"."""
 
-    image_urls: list[FileInput] = default([])
+    image_urls: FileInputs = default([])
     """URLs of the images to work from, each an https link or a data URI. Default: []."""
 
     resolution: Literal["auto", "240p", "360p", "480p", "580p", "720p"] = default("auto")

@@ -4,7 +4,7 @@
 `fal-ai/workflow-utilities/interleave-video`, category unknown: https://fal.ai/models/fal-ai/workflow-utilities/interleave-video
 """
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel
 
 
 class File(OutputModel, MediaFile, kw_only=True):
@@ -41,7 +41,7 @@ class Input(InputModel, kw_only=True):
         video_urls: URLs of the videos, in order.
     """
 
-    video_urls: list[FileInput]
+    video_urls: FileInputs
     """URLs of the videos, in order."""
 
 

@@ -4,7 +4,7 @@
 `fal-ai/x-ailab/nsfw`, category vision: https://fal.ai/models/fal-ai/x-ailab/nsfw
 """
 
-from fal_runtime import Endpoint, FileInput, InputModel, OutputModel
+from fal_runtime import Endpoint, FileInputs, InputModel, OutputModel
 
 
 class Input(InputModel, kw_only=True):
@@ -14,7 +14,7 @@ class Input(InputModel, kw_only=True):
         image_urls: URLs of the images to work from, each an https link or a data URI.
     """
 
-    image_urls: list[FileInput]
+    image_urls: FileInputs
     """URLs of the images to work from, each an https link or a data URI."""
 
 

@@ -6,7 +6,7 @@
 
 from typing import Annotated
 
-from fal_runtime import Endpoint, FileInput, InputModel, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, OutputModel, default
 from msgspec import Meta
 
 
@@ -23,7 +23,7 @@ class Input(InputModel, kw_only=True):
         max_tokens: Most tokens to generate; the output is cut off there. At least 1.
     """
 
-    video_urls: list[FileInput] = default()
+    video_urls: FileInputs = default()
     """URLs of the videos, in order."""
 
     prompt: str

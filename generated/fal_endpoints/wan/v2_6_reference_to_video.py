@@ -6,7 +6,7 @@
 
 from typing import Annotated, Literal
 
-from fal_runtime import Endpoint, FileInput, InputModel, MediaFile, OutputModel, default
+from fal_runtime import Endpoint, FileInputs, InputModel, MediaFile, OutputModel, default
 from msgspec import Meta
 
 
@@ -29,7 +29,7 @@ class Input(InputModel, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)]
     """What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood. At least 1 character."""
 
-    video_urls: list[FileInput]
+    video_urls: FileInputs
     """URLs of the videos, in order."""
 
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4"] = default("16:9")
