@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,9 @@ client.CDN_URL = os.environ.get("FAL_CDN_URL", client.CDN_URL)
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+UPLOADED = re.compile(r"/cdn/files/b/\w+/[0-9a-f]+_")
+"""The start of what an upload's URL is, which is another one each time."""
 
 PROGRAMS = {
     "backend": ["../visit.py"],
@@ -64,7 +68,8 @@ def run(name: str, version: str, sandbox: Sandbox, tmp_path: Path) -> tuple[Any,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    paid = sorted((job.endpoint_id, json.dumps(job.input, sort_keys=True)) for job in sandbox.admitted)
+    inputs = ((job.endpoint_id, json.dumps(job.input, sort_keys=True)) for job in sandbox.admitted)
+    paid = sorted((id_, UPLOADED.sub("/cdn/files/", text)) for id_, text in inputs)
     return json.loads(done.stdout[done.stdout.index("[" if name == "backend" else "{") :]), paid
 
 

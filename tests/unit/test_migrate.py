@@ -67,6 +67,18 @@ TYPED = {
         'print(fal_client.result("fal-ai/flux/dev", "an-id")["seed"])\nfal_client.cancel("fal-ai/flux/dev", "an-id")\n',
         'print(flux_dev.handle("an-id").result().seed)\nflux_dev.handle("an-id").cancel()\n',
     ),
+    "files": (
+        (
+            'fal_client.run("fal-ai/florence-2-large/caption", {"image_url": fal_client.upload_file("a.png")})\n'
+            'fal_client.upload(b"x", "text/plain", lifecycle=fal_client.StorageSettings(expires_in="1d"))\n'
+            'fal_client.encode(path.read_bytes(), "image/png")\nfal_client.upload_image(picture, "png")\n'
+        ),
+        (
+            'florence_2_large_caption.run(florence_2_large_caption.Input(image_url=fal_runtime.upload("a.png")))\n'
+            'fal_runtime.upload(b"x", content_type="text/plain", lifecycle=fal_runtime.Lifecycle(expires_in="1d"))\n'
+            'fal_runtime.data_uri(path.read_bytes(), content_type="image/png")\nfal_runtime.upload(picture)\n'
+        ),
+    ),
     "a stream": (
         'for event in fal_client.stream("fal-ai/flux/dev", arguments={"prompt": "x"}):\n    print(event["images"])\n',
         'for event in flux_dev.endpoint.stream(flux_dev.Input(prompt="x")):\n    print(event.images)\n',
@@ -155,6 +167,8 @@ KEPT = {
     "the client stays: who gives this client is not known": (
         'def f(c: fal_client.SyncClient = None):\n    c.run("fal-ai/flux/dev", {"prompt": "x"})\n'
     ),
+    "may be text, which the bindings take for a path": 'def f(x):\n    fal_client.upload(x, "text/plain")\n',
+    "the bindings write pictures as PNG": "def f(x):\n    fal_client.upload_image(x)\n",
     "a realtime connection of the bindings has another face": 'fal_client.realtime("fal-ai/flux/dev")\n',
     "'fal_client' stands for other things as well in this file": f"try:\n    pass\nexcept ImportError:\n    fal_client = None\n{CALL}\n",
 }

@@ -36,6 +36,9 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "upload": (("data", "content_type", "file_name"), _UPLOAD),
     "upload_file": (("path",), _UPLOAD),
     "upload_image": (("image", "format"), _UPLOAD),
+    "encode": (("data", "content_type"), ()),
+    "encode_file": (("path",), ()),
+    "encode_image": (("image", "format"), ()),
 }
 """The parameters of the old verbs: those that may be given by position, then those by name. Source: fal-client 1.0.3."""
 

@@ -27,10 +27,7 @@ _ORDER = ("use", "call")
 _OTHERS = {
     "realtime": "a realtime connection of the bindings has another face; see the guide",
     "ws_connect": "the bindings have no raw connection to a runner",
-    "encode": "the bindings take a file where its URL goes, and upload it; see the guide",
-    "encode_file": "the bindings take a path where a file's URL goes, and upload it; see the guide",
-    "encode_image": "the bindings take a picture where a file's URL goes, and upload it; see the guide",
-    "StorageSettings": "lifecycles are fal_runtime.Lifecycle; see the guide",
+    "StorageSettings": "lifecycles of the bindings are fal_runtime.Lifecycle; see the guide",
 }
 _STAY = frozenset({"Queued", "InProgress", "Completed", "Status", "SyncRequestHandle", "AsyncRequestHandle"})
 

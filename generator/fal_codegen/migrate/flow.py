@@ -145,7 +145,7 @@ class Round:
     def _site(self, site: Site) -> None:
         """Rewrite a call, and follow what it gives."""
         reference = self.flow.reference_of(site)
-        if site.verb.startswith("upload"):
+        if site.verb.startswith(("upload", "encode")):
             self._upload(site)
             self._convert(reference, None)
             self._follow(site.call, Awaited(PLAIN) if site.asynchronous else PLAIN)
@@ -243,28 +243,74 @@ class Round:
         self._follow(site.call, Awaited(shape) if site.asynchronous else shape)
 
     def _upload(self, site: Site) -> None:
+        """An upload, or a file written as a data URI: `fal_runtime.upload` and `fal_runtime.data_uri`."""
         options = Options(site)
-        for name in ("repository", "fallback_repository", "lifecycle"):
+        names = {"content_type": "content_type", "file_name": "file_name", "lifecycle": "lifecycle"}
+        if site.verb in ("upload_image", "encode_image"):
+            if site.verb == "encode_image" or literal_text(options.get("format") or cst.Name("jpeg")) not in (
+                "png",
+                "PNG",
+            ):
+                raise Unsure(
+                    site.call, "the bindings write pictures as PNG; write this one yourself, and upload the bytes"
+                )
+        elif site.verb in ("upload", "encode") and not self._is_bytes(options.need("data")):
+            raise Unsure(site.call, "what is uploaded may be text, which the bindings take for a path; give bytes")
+        for name in ("repository", "fallback_repository"):
             if name in options:
-                raise Unsure(site.call, f"{name}= has another form in the bindings; see the guide")
-        names: dict[str, str | None] = {"data": None, "path": None, "image": None, "content_type": "content_type"}
-        names |= {"file_name": "file_name", "format": "format"}
-        if site.verb == "upload_image" and "format" not in options:
-            raise Unsure(
-                site.call, "the bindings upload pictures as PNG unless told otherwise; give format=, then migrate"
-            )
+                raise Unsure(site.call, f"{name}= has another form in the bindings: {RUNTIME}.upload(..., repository=)")
+        if (lifecycle := options.get("lifecycle")) is not None:
+            self._lifecycle(lifecycle)
+        verb = "data_uri" if site.verb.startswith("encode") else "upload_async" if site.asynchronous else "upload"
 
         def edit(updated: cst.Call) -> cst.CSTNode:
             changes: dict[int, cst.Arg | None] = {}
             for name, number in options.index.items():
-                new = names[name]
                 value = updated.args[number].value
-                changes[number] = cst.Arg(value) if new is None else keyword(new, value)
+                changes[number] = (
+                    None if name == "format" else keyword(names[name], value) if name in names else cst.Arg(value)
+                )
             more = [] if site.client is None else [keyword("client", site.client)]
-            verb = "upload_async" if site.asynchronous else "upload"
             return new_arguments(updated, changes, more).with_changes(func=attribute(cst.Name(RUNTIME), verb))
 
         self._edit(site.call, edit, "call")
+
+    def _lifecycle(self, node: cst.BaseExpression) -> None:
+        """Storage settings that say no more than when a file expires."""
+        references = self.flow.references_in(node)
+        plain = isinstance(node, cst.Call) and len(references) == 1 and references[0].node is node.func
+        if not plain or references[0].name != "StorageSettings":
+            raise Unsure(node, f"these storage settings are not understood; the bindings have {RUNTIME}.Lifecycle")
+        for arg in cst.ensure_type(node, cst.Call).args:
+            name = "expires_in" if arg.keyword is None else arg.keyword.value
+            if name != "expires_in" or arg.star or literal_text(arg.value) == "immediate":
+                raise Unsure(node, f"{self.source.code(arg)} has another form in {RUNTIME}.Lifecycle")
+        first = (
+            keyword("expires_in", cst.ensure_type(node, cst.Call).args[0].value)
+            if cst.ensure_type(node, cst.Call).args
+            else None
+        )
+        call = cst.Call(attribute(cst.Name(RUNTIME), "Lifecycle"), [] if first is None else [first])
+        self._edit(node, lambda updated: call)
+        self._convert(references[0], None)
+
+    def _is_bytes(self, node: cst.BaseExpression) -> bool:
+        """Whether a value is certainly bytes."""
+        if isinstance(node, cst.SimpleString):
+            return "b" in node.prefix
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            return node.func.attr.value in ("encode", "read_bytes", "getvalue", "tobytes")
+        if isinstance(node, cst.Call):
+            return self.source.code(node.func) in ("bytes", "bytearray")
+        assignment = self.source.definition(node) if isinstance(node, cst.Name) else None
+        if assignment is None:
+            return False
+        if isinstance(assignment.node, cst.Param):
+            annotation = assignment.node.annotation
+            return annotation is not None and self.source.code(annotation.annotation) == "bytes"
+        target = self.source.parent(assignment.node)
+        holder = self.source.parent(target) if isinstance(target, cst.AssignTarget) else None
+        return isinstance(holder, cst.Assign) and self._is_bytes(holder.value)
 
     def _output(self, call: cst.Call, module: Module | None, asynchronous: bool, *, stream: bool = False) -> None:
         """Follow an output from the call that gives it. Where that fails, the call becomes an untyped one."""
