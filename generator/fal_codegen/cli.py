@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fal_codegen import commands, commands_compare, commands_lookup, serve
+from fal_codegen import call, commands, commands_compare, commands_lookup, serve
 from fal_codegen.migrate import command as migration
 from fal_runtime.version import VERSION
 
@@ -26,6 +26,7 @@ for command in (
     commands_lookup.search,
     commands_lookup.list_,
     commands_lookup.show,
+    call.call,
     serve.sandbox,
     migration.migrate,
 ):
