@@ -130,9 +130,11 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 
 
 def _kind(value: Any) -> str:
-    """The JSON name of a value's kind."""
+    """The JSON name of a value's kind. Realtime's messages can also hold bytes, which JSON has no word for."""
     if value is None:
         return "null"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "run of bytes"
     for type_, name in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (list, "list")):
         if isinstance(value, type_):
             return name

@@ -16,8 +16,13 @@ from fal_runtime.stream import AsyncEventStream, EventStream, open_stream
 from fal_runtime.transport import drive, iterate
 
 if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection as AsyncSocket
+    from websockets.sync.client import ClientConnection as BlockingSocket
+
     from fal_runtime.lifecycle import Lifecycle
+    from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection, RealtimeOptions
     from fal_runtime.webhooks import Headers, WebhookEvent, WebhookOptions
+    from fal_runtime.wire import WireOptions
 
 __all__ = [
     "CallOptions",
@@ -260,6 +265,60 @@ class Verbs(Generic[I, O_co, R_co]):
         return AsyncEventStream(
             lambda: self._perform(open_stream, running(options.get("client")), input, options), self._pick
         )
+
+    def realtime(
+        self, *, on_result: Callable[[R_co], Any] | None = None, **options: Unpack[RealtimeOptions]
+    ) -> RealtimeConnection[I, R_co]:
+        """A connection for many inputs, to be used with `with`; the first `send` opens it.
+
+        Args:
+            on_result: Called with every output, in a thread of the connection's own. Default: they are received.
+            options: See `fal_runtime.realtime.RealtimeOptions`.
+
+        Raises:
+            ConfigurationError: if an option is wrong.
+        """
+        from fal_runtime.realtime import RealtimeConnection, connection
+
+        channel, types = blocking(options.get("client")), (self.input_type, self.output_type)
+        pick = None if self._pick is _data else self._pick
+        made: RealtimeConnection[I, R_co] = connection(
+            RealtimeConnection, channel, self.id, types, pick, on_result, options
+        )
+        return made
+
+    def realtime_async(
+        self, *, on_result: Callable[[R_co], Any] | None = None, **options: Unpack[RealtimeOptions]
+    ) -> AsyncRealtimeConnection[I, R_co]:
+        """A connection for many inputs, to be used with `async with`, as `realtime` is. It is not awaited."""
+        from fal_runtime.realtime import AsyncRealtimeConnection, connection
+
+        channel, types = running(options.get("client")), (self.input_type, self.output_type)
+        pick = None if self._pick is _data else self._pick
+        made: AsyncRealtimeConnection[I, R_co] = connection(
+            AsyncRealtimeConnection, channel, self.id, types, pick, on_result, options
+        )
+        return made
+
+    def websocket(self, **options: Unpack[WireOptions]) -> BlockingSocket:
+        """Open a websocket to one of the endpoint's own routes: a `websockets` connection, to be used with `with`.
+
+        Args:
+            options: See `fal_runtime.wire.WireOptions`; the route is `path`.
+
+        Raises:
+            NoConnectionError: if it cannot be opened.
+            ServiceError: if the platform refuses.
+        """
+        from fal_runtime.wire import websocket
+
+        return websocket(self.id, options)
+
+    async def websocket_async(self, **options: Unpack[WireOptions]) -> AsyncSocket:
+        """Open a websocket, as `websocket` does, to be used with `async with`."""
+        from fal_runtime.wire import websocket_async
+
+        return await websocket_async(self.id, options)
 
     def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:
         """The handle of a request that was submitted before, here or anywhere."""

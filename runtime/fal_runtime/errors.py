@@ -12,6 +12,8 @@
     │   ├── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
     │   └── StreamTruncated             a stream broke off before its last event
     ├── UploadInterrupted               an upload in parts broke off; a later call can send the rest
+    ├── RealtimeError                   a realtime app reported an error, or its connection broke off
+    │   └── RealtimeClosed              a realtime session ended in good order
     ├── WebhookSignatureError           a webhook is not to be trusted, or no longer
     ├── TimeoutExpired                  one of the caller's clocks ran out (also a `TimeoutError`)
     │   └── StartTimeout                the request did not start in time
@@ -56,6 +58,8 @@ __all__ = [
     "OutputError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RealtimeClosed",
+    "RealtimeError",
     "RequestCancelledError",
     "RunnerError",
     "ServiceError",
@@ -222,6 +226,41 @@ class StartTimeout(TimeoutExpired):
     """The request did not start within `start_timeout`."""
 
     clock = "start"
+
+
+class RealtimeError(FalError):
+    """A realtime app reported an error, or the connection to it broke off.
+
+    Attributes:
+        code: The app's word for it, such as `INTERNAL_ERROR`; `CONNECTION_LOST` if the connection broke off.
+        reason: What the app or the server says about it.
+        close_code: The websocket's close code, where it was closed; 1006 if it was cut.
+        unanswered: How many inputs, at most, had been sent and not been answered. They may have been worked on and
+            billed, so they are not sent again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        reason: str = "",
+        close_code: int | None = None,
+        unanswered: int = 0,
+        **about: Any,
+    ) -> None:
+        super().__init__(message, **about)
+        self.code = code
+        self.reason = reason
+        self.close_code = close_code
+        self.unanswered = unanswered
+
+
+class RealtimeClosed(RealtimeError):
+    """A realtime session ended in good order: after some idle time, at a stream's end, or by `close`.
+
+    Unless the connection itself was closed, the next `send` opens a new session. Iteration ends here without an error.
+    """
 
 
 class WebhookSignatureError(FalError):

@@ -13,7 +13,7 @@ from fal_runtime.result import decoder, of_pydantic
 if TYPE_CHECKING:
     from fal_runtime.file_inputs import Files
 
-__all__ = ["build_body", "read_input", "read_output"]
+__all__ = ["Messages", "build_body", "read_input", "read_output"]
 
 
 def _of_pydantic(value: Any) -> Any:
@@ -24,6 +24,10 @@ def _of_pydantic(value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_of_pydantic)
+_pack = msgspec.msgpack.Encoder(enc_hook=_of_pydantic).encode
+_BYTES = (bytes, bytearray, memoryview)
+_LARGE = 65_536
+"""Bytes from which on it pays to check a message before it is encoded."""
 
 
 def build_body(
@@ -48,11 +52,7 @@ def build_body(
     Raises:
         InputError: listing every problem. Nothing was sent.
     """
-    cls: type[Any] | None = type_ if isinstance(type_, type) else None
-    if cls is not None and not isinstance(input, (cls, dict)):
-        wanted = "a dict" if cls is dict else f"{_named(cls)} or a dict"
-        wrong = FieldError(path="", rule="object_type", message=f"must be {wanted}, not {_named(type(input))}")
-        raise InputError("the input is of another type; nothing was sent", endpoint_id=endpoint_id, errors=(wrong,))
+    _refuse_other(input, type_, endpoint_id)
     value: Any = input
     problems: tuple[FieldError, ...] = ()
     if files is not None:
@@ -73,6 +73,61 @@ def build_body(
     if extra:
         body = _written({**msgspec.json.decode(body), **extra}, endpoint_id)
     return body
+
+
+class Messages:
+    """Encodes one endpoint's inputs as msgpack, in which bytes stay bytes, and checks them.
+
+    Args:
+        type_: The endpoint's `Input`.
+        endpoint_id: For error messages.
+    """
+
+    def __init__(self, type_: Any, endpoint_id: str) -> None:
+        from fal_runtime.conform import has_more_rules
+
+        self._type = type_
+        self._endpoint_id = endpoint_id
+        self._accepted = (type_, dict) if isinstance(type_, type) else object
+        self._untyped = type_ is dict or type_ is Any
+        self._decode = msgspec.msgpack.Decoder(Any if of_pydantic(type_) else type_).decode
+        self._more = of_pydantic(type_) or has_more_rules(type_)
+
+    def build(self, input: object, extra: Mapping[str, Any] | None = None, validate: bool = True) -> bytes:
+        """Encode an input, and check it; takes and raises what `build_body` does."""
+        if not isinstance(input, self._accepted):
+            _refuse_other(input, self._type, self._endpoint_id)
+        try:
+            body = _pack(input)
+        except (TypeError, ValueError, OverflowError) as error:
+            text = f"the input cannot be written as msgpack: {error}"
+            raise InputError(text, endpoint_id=self._endpoint_id) from error
+        if validate and not self._untyped:
+            try:
+                if len(body) < _LARGE:
+                    self._decode(body)
+                elif not self._more:  # a large picture is not copied to be looked at
+                    msgspec.convert(msgspec.to_builtins(input, builtin_types=_BYTES), self._type)
+            except msgspec.ValidationError:
+                body = self._repaired(body)
+            else:
+                if self._more:
+                    self._repaired(body)
+        return _pack({**msgspec.msgpack.decode(body), **extra}) if extra else body
+
+    def _repaired(self, body: bytes) -> bytes:
+        """Take the slow look, which lists every problem, and takes what msgspec is too narrow for."""
+        value, problems = msgspec.msgpack.decode(body), tuple[FieldError, ...]()
+        if of_pydantic(self._type):
+            _, problems = _checked(_encoder.encode(value), self._type)
+        else:
+            from fal_runtime.conform import conform
+
+            value, problems = conform(value, self._type)
+        if problems:
+            text = f"{_counted(problems)}; nothing was sent"
+            raise InputError(text, endpoint_id=self._endpoint_id, errors=problems)
+        return _pack(value)
 
 
 def read_input(value: Mapping[str, Any], type_: type[Any], *, drop_null: bool = False) -> Any:
@@ -112,6 +167,14 @@ def read_output(value: Mapping[str, Any], type_: type[Any]) -> Any:
     if problems:
         raise OutputError(f"the value departs from {_named(type_)}", errors=problems, body=body)
     return _read(body, type_)
+
+
+def _refuse_other(input: object, type_: Any, endpoint_id: str) -> None:
+    """Refuse what is neither an input of the endpoint nor a dict."""
+    if isinstance(type_, type) and not isinstance(input, (type_, dict)):
+        wanted = "a dict" if type_ is dict else f"{_named(type_)} or a dict"
+        wrong = FieldError(path="", rule="object_type", message=f"must be {wanted}, not {_named(type(input))}")
+        raise InputError("the input is of another type; nothing was sent", endpoint_id=endpoint_id, errors=(wrong,))
 
 
 def _read(body: bytes, type_: Any) -> Any:

@@ -133,12 +133,13 @@ def build_output(
     """
     about: dict[str, Any] = {"endpoint_id": endpoint_id, "request_id": request_id, "body": response.body}
     content_type = response.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if type_ is Any and not content_type.endswith("json"):
+    packed = content_type.endswith("msgpack")  # a realtime message
+    if type_ is Any and not content_type.endswith(("json", "msgpack")):
         return (response.body.decode() if content_type.startswith("text/") else response.body), ()
     try:
-        data, warnings = _read(type_, response.body)
+        data, warnings = _read(type_, response.body, packed)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"the answer ({content_type}) cannot be read as JSON; it is kept as `body` of this error"
+        message = f"the answer ({content_type}) cannot be read; it is kept as `body` of this error"
         raise OutputError(message, **about) from error
     if warnings and strict:
         raise OutputError("the answer departs from its schema", errors=warnings, **about)
@@ -150,16 +151,16 @@ def build_output(
     return data, warnings
 
 
-def _read(type_: Any, body: bytes) -> tuple[Any, tuple[FieldError, ...]]:
-    """Build a type from JSON as well as it can be built, and list where that departs from it."""
+def _read(type_: Any, body: bytes, packed: bool) -> tuple[Any, tuple[FieldError, ...]]:
+    """Build a type from JSON or msgpack as well as it can be built, and list where that departs from it."""
     if of_pydantic(type_):
         from fal_runtime.pydantic_models import read_output
 
-        return read_output(body, type_)
+        return read_output(msgspec.json.encode(msgspec.msgpack.decode(body)) if packed else body, type_)
     try:
-        return decoder(type_).decode(body), ()
+        return msgspec.msgpack.decode(body, type=type_) if packed else decoder(type_).decode(body), ()
     except msgspec.ValidationError as error:
         from fal_runtime.conform import conform
 
-        data, warnings = conform(msgspec.json.decode(body), type_)
+        data, warnings = conform((msgspec.msgpack if packed else msgspec.json).decode(body), type_)
         return data, warnings or (FieldError(path="", rule="schema", message=str(error)),)
