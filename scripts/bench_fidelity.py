@@ -11,9 +11,10 @@ def fidelity() -> None:
     """Print, for each rule of JSON Schema, how many inputs that break it are refused with its field and its name."""
     sys.path.insert(0, str(bootstrap.ROOT / "tests"))
     from fidelity.measure import endpoints, exceptions, input_of, measure
+    from fidelity.oracle import Oracle
 
     start = time.perf_counter()
-    results = [measure(endpoint_id, input_of(module)) for endpoint_id, module in endpoints().items()]
+    results = [measure(Oracle(endpoint_id), input_of(module)) for endpoint_id, module in endpoints().items()]
     seconds = time.perf_counter() - start
     refused = sum((result.refused for result in results), Counter[str]())
     invalid = sum((result.invalid for result in results), Counter[str]())

@@ -37,7 +37,7 @@ __all__ = [
 
 Schema: TypeAlias = dict[str, Any]
 """One of: `{}` (anything), `{"class": name}`, `{"enum": [...]}`, `{"union": [...]}`, `{"tuple": [...]}`,
-`{"map": values}`, or `{"type": ...}` of string, integer, number, boolean, null or array (with `items`), with the
+`{"map": values}`, `{"one_of": [...]}` (a union that msgspec cannot decode), or `{"type": ...}` of string, integer, number, boolean, null or array (with `items`), with the
 constraints that go with it, in JSON Schema's words. A string with `"file": True` takes a file."""
 
 
@@ -75,8 +75,8 @@ def conforms(value: Any, schema: Schema, members: Callable[[Any], Members]) -> b
         return _is_json(value)
     if "enum" in schema:
         return is_literal(value) and any(value == each and type(value) is type(each) for each in schema["enum"])
-    if "union" in schema:
-        return any(conforms(value, branch, members) for branch in schema["union"])
+    if "union" in schema or "one_of" in schema:
+        return any(conforms(value, branch, members) for branch in schema.get("union") or schema["one_of"])
     if "tuple" in schema:
         parts = schema["tuple"]
         pairs = zip(value, parts, strict=False) if is_list(value) and len(value) == len(parts) else None
@@ -182,7 +182,7 @@ def without_null(schema: Schema) -> tuple[Schema, bool]:
 
 def inner(schema: Schema) -> list[Schema]:
     """The schemas directly inside of another."""
-    parts: list[Schema] = [*schema.get("union", ()), *schema.get("tuple", ())]
+    parts: list[Schema] = [*schema.get("union", ()), *schema.get("one_of", ()), *schema.get("tuple", ())]
     return [*parts, *(schema[key] for key in ("items", "map") if key in schema)]
 
 
@@ -194,7 +194,7 @@ def relabelled(schema: Schema, labels: Mapping[Any, str]) -> Schema:
     for key in ("items", "map"):
         if key in changed:
             changed[key] = relabelled(changed[key], labels)
-    for key in ("union", "tuple"):
+    for key in ("union", "one_of", "tuple"):
         if key in changed:
             changed[key] = [relabelled(part, labels) for part in changed[key]]
     return changed

@@ -100,7 +100,7 @@ def _described(item: Class, endpoint_id: str, glossary: Glossary) -> Class:
 
 
 def _field_doc(item: Field, side: Side, glossary_text: str) -> str:
-    facts = [bounds(branch) for branch in item.schema.get("union", [item.schema])]
+    facts = [bounds(branch) for branch in item.schema.get("union") or item.schema.get("one_of") or [item.schema]]
     told = [fact for fact in facts if fact]
     default = _default(item.default) if side == "input" and not item.required and item.default is not None else ""
     # With several ranges, nothing says which is whose.
@@ -162,8 +162,8 @@ def _counted(low: int, high: int | None, noun: str) -> str:
 
 
 def _json_types(schema: Schema) -> frozenset[str]:
-    if "union" in schema:
-        return frozenset[str]().union(*(_json_types(branch) for branch in schema["union"]))
+    if branches := schema.get("union") or schema.get("one_of"):
+        return frozenset[str]().union(*(_json_types(branch) for branch in branches))
     if "enum" in schema:
         return frozenset("string" if isinstance(value, str) else "integer" for value in schema["enum"])
     if "class" in schema or "map" in schema:

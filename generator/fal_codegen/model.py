@@ -6,11 +6,13 @@ template puts names, defaults and texts beside them.
 
 from __future__ import annotations
 
+import ast
 import functools
+import itertools
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +36,7 @@ _CLASS = re.compile(r"^class (\w+)\(", re.MULTILINE)
 _TAGGED = re.compile(r"^class .*tag_field=", re.MULTILINE)
 _IMPORT = re.compile(r"^from (\S+) import (.+)$")
 _REQUIRED = re.compile(r"^Annotated\[(.*), Field\(\.\.\.\)\]$")
-_ALIAS = re.compile(r"^\w+: TypeAlias = .+$", re.MULTILINE)
+_ALIAS = re.compile(r"^(?P<name>\w+): TypeAlias = (?P<type>.+)$", re.MULTILINE)
 _META = re.compile(r"^(Annotated\[.*, Meta\([^()]*)\)\]$")
 
 
@@ -53,9 +55,9 @@ def build_types(
     """
     classes = {item.name: item for item in prepared.classes}
     kind = _KINDS[models]
-    faces = {item.name: kind.face(item, classes, _tags(prepared)) for item in prepared.classes}
     description = _Document(prepared, kind)
     document = description.schemas()
+    faces = {item.name: kind.face(item, classes, _tags(prepared), description.unions) for item in prepared.classes}
     config = _config(prepared, faces, kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -74,7 +76,7 @@ def build_types(
         return _failure(prepared, "it wrote several modules")
     if sorted(_CLASS.findall(written)) != sorted(item.name for item in prepared.classes):
         return _failure(prepared, "it changed the names of classes")
-    return _with_imports(kind.with_aliases(written, description.beyond), faces, kind)
+    return _with_imports(kind.with_aliases(written, description), faces, kind)
 
 
 def _failure(prepared: Prepared, why: str) -> Diagnostic:
@@ -142,6 +144,8 @@ class _Document:
     kind: _Kind
     aliases: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Constrained types inside of others. datamodel-code-generator would name them itself, and could take a class's."""
+    unions: list[str] = field(default_factory=list[str])
+    """Types that datamodel-code-generator would change, for msgspec cannot decode them. It gets a name for each."""
     beyond: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """What datamodel-code-generator does not hear of: the constraints of aliases that the models have no words for."""
 
@@ -170,6 +174,11 @@ class _Document:
             return {"enum": schema["enum"]}
         if "union" in schema:
             return {"anyOf": [self._type(branch, name) for branch in schema["union"]]}
+        if "one_of" in schema:
+            if self.kind.decodes_every_union:
+                return {"anyOf": [self._type(branch, name) for branch in schema["one_of"]]}
+            self.unions.append(_python(schema))
+            return {"type": "object", "customTypePath": f"fal_runtime.{_union_name(len(self.unions))}"}
         if "map" in schema:
             return {"type": "object", "additionalProperties": self._type(schema["map"], f"{name}Value")}
         if "tuple" in schema:
@@ -193,6 +202,56 @@ class _Document:
         return _reference(alias)
 
 
+_WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+_META_WORDS = {
+    "minimum": "ge",
+    "exclusiveMinimum": "gt",
+    "maximum": "le",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "minItems": "min_length",
+    "maxItems": "max_length",
+    "pattern": "pattern",
+}
+
+
+_UNION_IMPORTS = {
+    **dict.fromkeys(("Annotated", "Any", "Literal"), "typing"),
+    **dict.fromkeys(("FileInput", "FileInputs", "OneOf"), "fal_runtime"),
+    "Meta": "msgspec",
+}
+
+
+def _python(schema: Schema) -> str:
+    """Write a type in Python."""
+    if not schema:
+        return "Any"
+    if "class" in schema:
+        return str(schema["class"])
+    if "enum" in schema:
+        return f"Literal[{', '.join(map(repr, schema['enum']))}]"
+    if "union" in schema:
+        return " | ".join(map(_python, schema["union"]))
+    if "one_of" in schema:
+        return f"OneOf[{', '.join(map(_python, schema['one_of']))}]"
+    if "map" in schema:
+        return f"dict[str, {_python(schema['map'])}]"
+    if "tuple" in schema:
+        return f"tuple[{', '.join(map(_python, schema['tuple']))}]"
+    bare = f"list[{_python(schema['items'])}]" if "items" in schema else _WORDS[schema["type"]]
+    bare = "FileInput" if "file" in schema else "FileInputs" if bare == "list[FileInput]" else bare
+    beyond = beyond_msgspec(schema)
+    words = [f"{_META_WORDS[key]}={schema[key]!r}" for key in schema if key in _META_WORDS and key not in beyond]
+    words += [f"extra_json_schema={beyond!r}"] if beyond else []
+    return f"Annotated[{bare}, Meta({', '.join(words)})]" if words else bare
+
+
+def _union_name(number: int) -> str:
+    return f"OneOf_{number}_"
+
+
 def _reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -204,6 +263,7 @@ class _Kind:
     """What is written for msgspec Structs. The types that are written are the same for every kind."""
 
     target = DataModelType.MsgspecStruct
+    decodes_every_union = False
     home = "fal_runtime"
     """Where the bases are imported from."""
 
@@ -220,17 +280,23 @@ class _Kind:
         found = _META.fullmatch(bare)
         return (f"{found[1]}, {words})]" if found else f"Annotated[{bare}, Meta({words})]") + annotation[len(bare) :]
 
-    def with_aliases(self, written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
+    def with_aliases(self, written: str, description: _Document) -> str:
         """What datamodel-code-generator wrote, with what it did not hear of."""
-        for name, constraints in beyond.items():
-            head = f"\n{name}: TypeAlias = "
-            before, _, rest = written.partition(head)
-            annotation, end, after = rest.partition("\n")
-            statement = lay_out(f"{head.strip()} {self.annotated(annotation, constraints)}")
-            written = f"{before}\n{statement}{end}{after}"
-        return written
 
-    def face(self, item: Class, classes: Mapping[str, Class], tags: Collection[tuple[str, str]]) -> dict[str, Any]:
+        def alias(found: re.Match[str]) -> str:
+            annotation = _with_unions(found["type"], description.unions)
+            annotation = self.annotated(annotation, description.beyond.get(found["name"], {}))
+            return found[0] if annotation == found["type"] else lay_out(f"{found['name']}: TypeAlias = {annotation}")
+
+        return _ALIAS.sub(alias, written)
+
+    def face(
+        self,
+        item: Class,
+        classes: Mapping[str, Class],
+        tags: Collection[tuple[str, str]],
+        unions: Sequence[str],
+    ) -> dict[str, Any]:
         """A class's text, and what the template writes for each of its fields."""
         return {
             "header": _header,
@@ -243,6 +309,7 @@ class _Kind:
                     assigned=self.assigned(one, item, classes, is_tag=(item.name, one.name) in tags),
                     constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
                     beyond=self.beyond(one.schema),
+                    unions=unions,
                     doc=docstring(one.doc) if one.doc else "",
                 )
                 for one in item.fields
@@ -279,6 +346,9 @@ class _Kind:
         yield from ((module, word) for module, word in ((self.home, "default"), ("msgspec", "field")) if word in words)
         if "extra_json_schema=" in types:
             yield from (("typing", "Annotated"), ("msgspec", "Meta"))
+        if "OneOf[" in types:
+            words = [each.id for each in ast.walk(ast.parse(types)) if isinstance(each, ast.Name)]
+            yield from ((module, word) for word, module in _UNION_IMPORTS.items() if word in words)
         if _TAGGED.search(types):
             # A tag is a class variable, for which datamodel-code-generator imports nothing.
             yield from (("typing", "ClassVar"), ("typing", "Literal"))
@@ -288,6 +358,7 @@ class _PydanticKind(_Kind):
     """What is written otherwise for Pydantic models."""
 
     target = DataModelType.PydanticV2BaseModel
+    decodes_every_union = True
     home = "fal_runtime.pydantic_models"
 
     def beyond(self, schema: Schema) -> dict[str, Any]:
@@ -298,8 +369,8 @@ class _PydanticKind(_Kind):
         plain = _REQUIRED.sub(r"\1", annotation).replace("Field(..., ", "Field(")
         return f"Annotated[{plain}, UniqueItems]" if beyond else plain
 
-    def with_aliases(self, written: str, beyond: Mapping[str, Mapping[str, Any]]) -> str:
-        return super().with_aliases(_ALIAS.sub(lambda found: lay_out(found[0]), written), beyond)
+    def with_aliases(self, written: str, description: _Document) -> str:
+        return _ALIAS.sub(lambda found: lay_out(found[0]), super().with_aliases(written, description))
 
     def assigned(self, item: Field, owner: Class, classes: Mapping[str, Class], *, is_tag: bool) -> str:
         if is_tag:
@@ -338,10 +409,12 @@ class _FieldFace:
     """The same, if the field turns out to be the tag of its class."""
     beyond: Mapping[str, Any]
     """The constraints of its type that the models have no words for."""
+    unions: Sequence[str]
+    """The unions that datamodel-code-generator has only a name for."""
     doc: str
 
     def statement(self, annotation: str, is_tag: bool | None) -> str:
-        annotation = self.kind.annotated(annotation, self.beyond)
+        annotation = self.kind.annotated(_with_unions(annotation, self.unions), self.beyond)
         assigned = self.constant if is_tag else self.assigned
         text = f"{self.name}: {annotation} = {assigned}" if assigned else f"{self.name}: {annotation}"
         return lay_out(text, in_class=True)
@@ -377,6 +450,41 @@ def _tags(prepared: Prepared) -> set[tuple[str, str]]:
     return found
 
 
+def _with_unions(annotation: str, unions: Sequence[str]) -> str:
+    """Put the unions where datamodel-code-generator wrote their names."""
+    for number, text in enumerate(unions, 1):
+        annotation = annotation.replace(_union_name(number), text)
+    return annotation
+
+
+def _in_order(types: str) -> str:
+    """Put what a union names before it: datamodel-code-generator did not see it."""
+    lines = types.splitlines()
+    tree = ast.parse(types)
+    ends = [(node.end_lineno or node.lineno) for node in tree.body]
+    parts = ["\n".join(lines[start:end]) for start, end in itertools.pairwise([0, *ends])]
+    needs = [{each.id for each in ast.walk(node) if isinstance(each, ast.Name)} for node in tree.body]
+    makes = [_defines(node) for node in tree.body]
+    ordered: dict[int, None] = {}
+
+    def place(index: int, trail: tuple[int, ...]) -> None:
+        for other, name in enumerate(makes):
+            if name in needs[index] and other not in (index, *trail):
+                place(other, (*trail, index))
+        ordered[index] = None
+
+    for index in range(len(parts)):
+        place(index, ())
+    return "\n\n\n".join(parts[index].strip("\n") for index in ordered)
+
+
+def _defines(node: ast.stmt) -> str:
+    """The name of the class or the alias that a statement makes."""
+    if isinstance(node, ast.ClassDef):
+        return node.name
+    return node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else ""
+
+
 def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
     """Write a JSON value as the Python value of a type that it conforms to."""
 
@@ -387,8 +495,9 @@ def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
 
     if value is None:
         return "None"
-    if "union" in schema:
-        branches: list[Schema] = [each for each in schema["union"] if conforms(value, each, members)]
+    if "union" in schema or "one_of" in schema:
+        candidates: list[Schema] = schema.get("union") or schema["one_of"]
+        branches = [each for each in candidates if conforms(value, each, members)]
         return _literal(value, branches[0], classes)
     if "class" in schema:
         fields = classes[schema["class"]].fields
@@ -420,6 +529,7 @@ def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind) -> str:
     imports["fal_runtime"].add("Endpoint")
     assigned = [own.assigned for face in faces.values() for own in face["fields"].values()]
     types = re.sub(r"\n{4,}", "\n\n\n", "\n".join(body).strip())
+    types = _in_order(types) if "OneOf[" in types else types
     for module, name in kind.imports(types, assigned):
         imports[module].add(name)
     for module in list(imports):

@@ -32,8 +32,8 @@ DEVICE_NAMES = frozenset({"con", "prn", "aux", "nul", *(f"com{n}" for n in range
 # Names that the class bodies of a generated module read, and the first parameter of initialisers, so that no attribute
 # may have them. Changing this list renames attributes: a breaking change.
 BODY_NAMES = _words(
-    "Annotated Any ClassVar FileInput FileInputs Literal Meta Optional TypeAlias Union bool default dict field float int list "
-    "self str tuple"
+    "Annotated Any ClassVar FileInput FileInputs Literal Meta OneOf Optional TypeAlias Union bool default dict field float "
+    "int list self str tuple"
 )
 
 # The methods of `fal_runtime.MediaFile`, which no attribute of a file type may hide. Changing this list renames
@@ -57,8 +57,8 @@ PYDANTIC_CLASSES = _words("Field UniqueItems")
 # Names that a generated module defines or imports, so that no component may take them. Changing this list renames
 # classes: a breaking change.
 CLASS_NAMES = _words(
-    "Annotated Any ClassVar Endpoint False FileInput FileInputs Input InputModel Literal MediaFile Meta None Optional Output "
-    "OutputModel Struct True TypeAlias Union UnsetType"
+    "Annotated Any ClassVar Endpoint False FileInput FileInputs Input InputModel Literal MediaFile Meta None OneOf "
+    "Optional Output OutputModel Struct True TypeAlias Union UnsetType"
 )
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

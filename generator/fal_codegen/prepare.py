@@ -275,11 +275,11 @@ class _Document:
             key, place = self.waiting.pop(0)
             self.level = self.levels[key]
             self._read_fields(key, place)
-        for raw in self.classes.values():
+        for (_, side), raw in self.classes.items():
             for raw_field in raw.fields:
-                raw_field.schema = self._decodable(raw_field.schema, raw_field.pointer)
+                raw_field.schema = self._decodable(raw_field.schema, raw_field.pointer, side)
         places = {"Input": input_.pointer, "Output": output.pointer}
-        roots = {name: self._decodable(schema, places[name]) for name, schema in roots.items()}
+        roots = {name: self._decodable(schema, places[name], "output") for name, schema in roots.items()}
         order = self._reached(*roots.values())
         labels = self._labels(order, roots)
         classes = [self._finished(key, labels, nested=roots["Input"].get("class") != key) for key in order]
@@ -518,17 +518,20 @@ class _Document:
 
     # --- Repairs that need all classes
 
-    def _decodable(self, schema: Schema, pointer: str) -> Schema:
-        """Make every union one that msgspec can decode: one object type, unless they are tagged, and one array type."""
+    def _decodable(self, schema: Schema, pointer: str, side: Side) -> Schema:
+        """Make every union one that msgspec can decode: one object type, unless they are tagged, and one array type.
+
+        In an input, another union stays, for the runtime checks it; an output must be decoded, whatever it holds.
+        """
         if "items" in schema:
-            return {**schema, "items": self._decodable(schema["items"], pointer)}
+            return {**schema, "items": self._decodable(schema["items"], pointer, side)}
         if "map" in schema:
-            return {"map": self._decodable(schema["map"], pointer)}
+            return {"map": self._decodable(schema["map"], pointer, side)}
         if "tuple" in schema:
-            return {"tuple": [self._decodable(part, pointer) for part in schema["tuple"]]}
+            return {"tuple": [self._decodable(part, pointer, side) for part in schema["tuple"]]}
         if "union" not in schema:
             return schema
-        branches: list[Schema] = [self._decodable(branch, pointer) for branch in schema["union"]]
+        branches: list[Schema] = [self._decodable(branch, pointer, side) for branch in schema["union"]]
         objects = [branch for branch in branches if "class" in branch or "map" in branch]
         arrays = [branch for branch in branches if "items" in branch or "tuple" in branch]
         if len(objects) > 1 and not self._tagged(objects):
@@ -536,15 +539,25 @@ class _Document:
             if all("class" in branch and self._shape(branch) == self._shape(objects[0]) for branch in objects):
                 merged = objects[0]
                 self.note("merged-union", pointer, f"its {len(objects)} object types are alike, so it is the first")
+            elif side == "input":
+                return self._one_of(branches)
             else:
                 message = f"nothing tells its {len(objects)} object types apart, so it is an open dict"
                 self.note("undecodable-union", pointer, message)
             branches = replaced(branches, objects, merged)
+        if side == "input" and (len(arrays) > 1 or _overlap(branches)):
+            return self._one_of(branches)
         if len(arrays) > 1:
             message = f"msgspec cannot tell its {len(arrays)} array types apart, so it is a list of anything"
             self.note("undecodable-union", pointer, message)
             branches = replaced(branches, arrays, {"type": "array", "items": {}})
         return union(branches)
+
+    def _one_of(self, branches: list[Schema]) -> Schema:
+        """A union that msgspec cannot decode, with null apart."""
+        null: Schema = {"type": "null"}
+        rest = [branch for branch in branches if branch != null]
+        return union([{"one_of": rest}, *([null] if null in branches else [])])
 
     def _tagged(self, objects: list[Schema]) -> bool:
         """Whether one constant field has another value in each of these types."""
@@ -678,6 +691,22 @@ def _takes_file(item: _RawField, *, nested: bool) -> bool:
     return _FILE_NAME.fullmatch(item.wire) is not None
 
 
+def _overlap(branches: list[Schema]) -> bool:
+    """Whether several branches take values of one kind, and one of them not all: msgspec then confuses their rules."""
+
+    def kind(branch: Schema) -> str:
+        if "enum" in branch:
+            return "number" if all(isinstance(value, int) for value in branch["enum"]) else "string"
+        return "number" if branch.get("type") == "integer" else str(branch.get("type"))
+
+    kinds = [kind(branch) for branch in branches]
+    return any(
+        kinds.count(kind(branch)) > 1 and not branch.keys() <= {"type", "file"}
+        for branch in branches
+        if "type" in branch and branch["type"] != "array"
+    )
+
+
 def _class_keys(schema: Schema) -> Iterator[_Key]:
     if "class" in schema:
         yield schema["class"]
@@ -688,6 +717,7 @@ def _class_keys(schema: Schema) -> Iterator[_Key]:
 def _with_files(schema: Schema) -> Schema:
     if "items" in schema:
         return {**schema, "items": _with_files(schema["items"])}
-    if "union" in schema:
-        return {"union": [_with_files(branch) for branch in schema["union"]]}
+    for key in ("union", "one_of"):
+        if key in schema:
+            return {key: [_with_files(branch) for branch in schema[key]]}
     return {**schema, "file": True} if schema.get("type") == "string" else schema

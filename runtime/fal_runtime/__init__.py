@@ -9,7 +9,7 @@ from fal_runtime.endpoint import Endpoint, Handle, endpoint
 from fal_runtime.errors import FalError
 from fal_runtime.lifecycle import Lifecycle
 from fal_runtime.media import File, MediaFile
-from fal_runtime.models import FileInput, FileInputs, InputModel, OutputModel, default
+from fal_runtime.models import FileInput, FileInputs, InputModel, OneOf, OutputModel, default
 from fal_runtime.queue import Completed, InProgress, Queued, Status
 from fal_runtime.result import LogEntry, Result
 from fal_runtime.retry import Retry
@@ -34,6 +34,7 @@ __all__ = [
     "Lifecycle",
     "LogEntry",
     "MediaFile",
+    "OneOf",
     "OutputModel",
     "Queued",
     "Result",

@@ -49,7 +49,7 @@ def has_more_rules(type_: Any) -> bool:
         if isinstance(info, inspect.Metadata):
             if not _RULES.isdisjoint(_more(info)):
                 return True
-            waiting.append(info.type)
+            waiting.append(_inner(info))
         elif isinstance(info, inspect.StructType):
             if info.cls not in seen:
                 seen.add(info.cls)
@@ -72,7 +72,7 @@ def without_nulls(value: Any, type_: Any) -> Any:
 
 def _without_nulls(value: Any, info: inspect.Type) -> Any:
     if isinstance(info, inspect.Metadata):
-        return _without_nulls(value, info.type)
+        return _without_nulls(value, _inner(info))
     if isinstance(info, inspect.UnionType):
         for branch in info.types:
             value = _without_nulls(value, branch)
@@ -92,6 +92,12 @@ def _without_nulls(value: Any, info: inspect.Type) -> Any:
 def _more(info: inspect.Metadata) -> Mapping[str, Any]:
     """The rules that msgspec carries but does not check."""
     return cast("dict[str, Any]", info.extra_json_schema or {})  # pyright: ignore[reportUnknownMemberType]
+
+
+def _inner(info: inspect.Metadata) -> inspect.Type:
+    """The type that it is about. What stands in `OneOf` is a union here, and `Any` only to msgspec."""
+    types: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
+    return inspect.UnionType(tuple(_info(each) for each in types)) if types else info.type
 
 
 def is_multiple(value: float, step: float) -> bool:
@@ -115,7 +121,7 @@ _BOUNDS: Mapping[str, _Bound] = {
     "exclusiveMaximum": ("lt", "less_than", operator.lt, "below"),
     "multipleOf": ("multiple_of", "multiple_of", is_multiple, "a multiple of"),
 }
-_RULES = frozenset({*_BOUNDS, "uniqueItems"})
+_RULES = frozenset({*_BOUNDS, "uniqueItems", "one_of"})
 """The rules that are checked beside those that msgspec checks."""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
@@ -149,7 +155,7 @@ def _expected(info: inspect.Type) -> Iterator[str]:
     elif isinstance(info, inspect.LiteralType):
         yield from sorted({_kind(member) for member in info.values})
     elif isinstance(info, inspect.Metadata):
-        yield from _expected(info.type)
+        yield from _expected(_inner(info))
     else:
         for types, name in _KINDS:
             if isinstance(info, types):
@@ -176,7 +182,7 @@ def _shown(value: Any) -> str:
 def _visit(value: Any, info: inspect.Type, path: str, problems: list[FieldError]) -> Any:
     if isinstance(info, inspect.Metadata):
         before = len(problems)
-        built = _visit(value, info.type, path, problems)
+        built = _visit(value, _inner(info), path, problems)
         if len(problems) == before:
             _check_more(value, _more(info), path, problems)
         return built

@@ -66,7 +66,7 @@ def build_body(
         problems = tuple(files.problems)
     body = _written(value, endpoint_id)
     if validate:
-        body, departures = _checked(body, type_)
+        body, _, departures = _checked(body, type_)
         problems = departures + problems
     if problems:
         raise InputError(f"{_counted(problems)}; nothing was sent", endpoint_id=endpoint_id, errors=problems)
@@ -119,7 +119,7 @@ class Messages:
         """Take the slow look, which lists every problem, and takes what msgspec is too narrow for."""
         value, problems = msgspec.msgpack.decode(body), tuple[FieldError, ...]()
         if of_pydantic(self._type):
-            _, problems = _checked(_encoder.encode(value), self._type)
+            _, _, problems = _checked(_encoder.encode(value), self._type)
         else:
             from fal_runtime.conform import conform
 
@@ -149,11 +149,11 @@ def read_input(value: Mapping[str, Any], type_: type[Any], *, drop_null: bool = 
         from fal_runtime.conform import without_nulls
 
         body = _encoder.encode(without_nulls(msgspec.json.decode(body), type_))
-    body, problems = _checked(body, type_)
+    _, built, problems = _checked(body, type_)
     problems += tuple(files.problems)
     if problems:
         raise InputError(f"{_counted(problems)} for {_named(type_)}", errors=problems)
-    return files.put_back(_read(body, type_)) if files.sources else _read(body, type_)
+    return files.put_back(built) if files.sources else built
 
 
 def read_output(value: Mapping[str, Any], type_: type[Any]) -> Any:
@@ -163,10 +163,10 @@ def read_output(value: Mapping[str, Any], type_: type[Any]) -> Any:
         OutputError: listing every departure from the schema.
     """
     body = _encoder.encode(value)
-    body, problems = _checked(body, type_)
+    _, built, problems = _checked(body, type_)
     if problems:
         raise OutputError(f"the value departs from {_named(type_)}", errors=problems, body=body)
-    return _read(body, type_)
+    return built
 
 
 def _refuse_other(input: object, type_: Any, endpoint_id: str) -> None:
@@ -177,10 +177,6 @@ def _refuse_other(input: object, type_: Any, endpoint_id: str) -> None:
         raise InputError("the input is of another type; nothing was sent", endpoint_id=endpoint_id, errors=(wrong,))
 
 
-def _read(body: bytes, type_: Any) -> Any:
-    return decoder(type_).decode(body)
-
-
 def _written(input: object, endpoint_id: str | None) -> bytes:
     try:
         return _encoder.encode(input)
@@ -188,8 +184,8 @@ def _written(input: object, endpoint_id: str | None) -> bytes:
         raise InputError(f"the input cannot be written as JSON: {error}", endpoint_id=endpoint_id) from error
 
 
-def _checked(body: bytes, type_: Any) -> tuple[bytes, tuple[FieldError, ...]]:
-    """Hold a JSON text against a type: what to send, and what is wrong with it.
+def _checked(body: bytes, type_: Any) -> tuple[bytes, Any, tuple[FieldError, ...]]:
+    """Hold a JSON text against a type: what to send, what is built of it, and what is wrong with it.
 
     msgspec does it at full speed. What it refuses, and types with rules that it does not know, get a second, slow look,
     which lists every problem. That look also takes what msgspec is too narrow for, such as 5.0 for an integer.
@@ -197,25 +193,26 @@ def _checked(body: bytes, type_: Any) -> tuple[bytes, tuple[FieldError, ...]]:
     if of_pydantic(type_):
         from fal_runtime.pydantic_models import read_input
 
-        return body, read_input(body, type_)
+        return body, None, read_input(body, type_)
+    built: Any = None
     refused: msgspec.ValidationError | None = None
     try:
-        decoder(type_).decode(body)
+        built = decoder(type_).decode(body)
     except msgspec.ValidationError as error:
         refused = error
     from fal_runtime.conform import conform, has_more_rules
 
     if refused is None and not has_more_rules(type_):
-        return body, ()
+        return body, built, ()
     built, problems = conform(msgspec.json.decode(body), type_)
     if problems or refused is None:
-        return body, problems
+        return body, built, problems
     body = _encoder.encode(built)
     try:
         decoder(type_).decode(body)
     except msgspec.ValidationError as error:
-        return body, (FieldError(path="", rule="schema", message=str(error)),)
-    return body, ()
+        return body, built, (FieldError(path="", rule="schema", message=str(error)),)
+    return body, built, ()
 
 
 def _counted(problems: tuple[FieldError, ...]) -> str:

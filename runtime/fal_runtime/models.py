@@ -13,12 +13,14 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Protocol, Self, SupportsIn
 
 import msgspec
 
-__all__ = ["FileInput", "FileInputs", "InputModel", "OutputModel", "default"]
+__all__ = ["FileInput", "FileInputs", "InputModel", "OneOf", "OutputModel", "default"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 if TYPE_CHECKING:
+    from typing import Union as OneOf
+
     from fal_runtime.media import MediaFile
     from fal_runtime.sources import Picture
 
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
 else:  # what is checked and sent is a URL; the mark tells `fal_runtime.file_inputs` where there may be files
     FileInput = Annotated[str, msgspec.Meta(extra={"file": True})]
     FileInputs = list[FileInput]
+
+    class OneOf:
+        """A union whose members msgspec cannot tell apart, such as two object types: the runtime's own check does."""
+
+        def __class_getitem__(cls, types):
+            # A JSON schema can hold no types, only a name for them.
+            return Annotated[Any, msgspec.Meta(extra={"one_of": types}, extra_json_schema={"one_of": repr(types)})]
 
 
 class _Default:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from fal_runtime.values import mapping, sequence
 
-__all__ = ["Dialect", "children", "component", "json_schema"]
+__all__ = ["Dialect", "component", "json_schema"]
 
 Dialect: TypeAlias = Literal["plain", "openai", "anthropic", "mcp"]
 Schema: TypeAlias = "dict[str, Any]"
 
 _REF = "#/$defs/"
+
+_DATA = frozenset({"default", "enum"})
+"""Keywords whose values are no schemas."""
 
 # What a strict tool of OpenAI's may not say. Bounds of numbers and lists, patterns and descriptions stay.
 # Source: OpenAI docs, "Structured model outputs", supported schemas.
@@ -35,7 +38,7 @@ def json_schema(type_: Any, *, dialect: Dialect = "plain") -> Schema:
     Raises:
         ValueError: if a required field is of a type that the dialect cannot say.
     """
-    schema, components = _described(type_)
+    schema, components, _ = _described(type_, _REF + "{name}")
     definitions = {f"{_REF}{name}": each for name, each in components.items()}
     if dialect == "plain":
         root = dict(definitions.pop(schema["$ref"])) if schema.keys() == {"$ref"} else dict(schema)
@@ -55,39 +58,47 @@ def component(cls: type[Any], template: str) -> tuple[Schema, dict[type[Any], st
     Returns:
         The schema; and how it refers to each of the other classes.
     """
-    classes = children(cls)
-    (own, *others), components = msgspec.json.schema_components((cls, *classes), ref_template=template)
-    refs = {other: ref["$ref"] for other, ref in zip(classes, others, strict=True)}
+    own, components, refs = _described(cls, template)
     name = next(name for name in components if template.format(name=name) == own["$ref"])
-    return _with_words(cls, components[name]), refs
+    return components[name], refs
 
 
-def children(cls: type[Any]) -> tuple[type[Any], ...]:
-    """The classes that the fields of a class name, all the way down, without itself."""
-    found: dict[type[Any], None] = {}
-    waiting: list[Any] = [msgspec.inspect.type_info(cls)]
+def _parts(type_: Any) -> tuple[list[type[Any]], dict[str, tuple[Any, ...]]]:
+    """What the fields of a type name, all the way down: the other classes, and the members of each `OneOf`."""
+    classes: dict[type[Any], None] = {}
+    unions: dict[str, tuple[Any, ...]] = {}
+    waiting: list[Any] = [msgspec.inspect.type_info(type_)]
     while waiting:
         info = waiting.pop()
         if isinstance(info, msgspec.inspect.StructType):
-            if info.cls in found:
+            if info.cls in classes:
                 continue
-            found[info.cls] = None
+            classes[info.cls] = None
             waiting += [field.type for field in info.fields]
+        elif isinstance(info, msgspec.inspect.Metadata):
+            own: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
+            if own:
+                unions[mapping(info.extra_json_schema)["one_of"]] = own  # pyright: ignore[reportUnknownMemberType]
+            waiting += [info.type, *(msgspec.inspect.type_info(member) for member in own)]
         else:
-            waiting += [getattr(info, part) for part in ("type", "item_type", "value_type") if hasattr(info, part)]
+            waiting += [getattr(info, part) for part in ("item_type", "value_type") if hasattr(info, part)]
             waiting += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
-    return tuple(other for other in found if other is not cls)
+    return [cls for cls in classes if cls is not type_], unions
 
 
-def _described(type_: Any) -> tuple[Schema, Schema]:
-    """msgspec's schema of a type and of its classes, with the words of the classes."""
-    classes = children(type_)
-    (root, *refs), components = msgspec.json.schema_components((type_, *classes), ref_template=_REF + "{name}")
-    for cls, ref in ((type_, root), *zip(classes, refs, strict=True)):
-        name = str(ref.get("$ref", "")).removeprefix(_REF)
-        if name in components:
-            components[name] = _with_words(cls, components[name])
-    return root, components
+def _described(type_: Any, template: str) -> tuple[Schema, Schema, dict[type[Any], str]]:
+    """msgspec's schema of a type and of its classes, with the words of the classes; and how each class is referred to."""
+    classes, members_of = _parts(type_)
+    members = [member for own in members_of.values() for member in own]
+    (root, *parts), components = msgspec.json.schema_components((type_, *classes, *members), ref_template=template)
+    rest = iter(parts[len(classes) :])
+    unions = {key: [next(rest) for _ in own] for key, own in members_of.items()}
+    names = {template.format(name=name): name for name in components}
+    refs = {cls: ref["$ref"] for cls, ref in zip(classes, parts, strict=False)}
+    for cls, ref in ((type_, root.get("$ref")), *refs.items()):
+        if ref in names:
+            components[names[ref]] = _with_words(cls, _typed(components[names[ref]], unions))
+    return _typed(root, unions), components, refs
 
 
 def _with_words(cls: type[Any], schema: Schema) -> Schema:
@@ -97,7 +108,7 @@ def _with_words(cls: type[Any], schema: Schema) -> Schema:
     defaults: dict[str, Any] = getattr(cls, "__platform_defaults__", {})
     properties: Schema = {}
     for field in msgspec.structs.fields(cls):
-        found: Schema = _typed(schema["properties"][field.encode_name])
+        found: Schema = dict(schema["properties"][field.encode_name])
         if field.name in defaults:
             found["default"] = msgspec.to_builtins(defaults[field.name])
         if words.get(field.name):
@@ -107,13 +118,16 @@ def _with_words(cls: type[Any], schema: Schema) -> Schema:
     return {**schema, **about, "properties": {**schema["properties"], **properties}}
 
 
-def _typed(schema: Any) -> Any:
-    """Say the type of listed values, which some readers want."""
+def _typed(schema: Any, unions: Mapping[str, list[Schema]]) -> Any:
+    """Say the type of listed values, which some readers want, and what is in a `OneOf`."""
     if isinstance(schema, list):
-        return [_typed(item) for item in sequence(schema)]
+        return [_typed(item, unions) for item in sequence(schema)]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _typed(value) if key not in ("enum", "default") else value for key, value in mapping(schema).items()}
+    node = mapping(schema)
+    found = {key: value if key in _DATA else _typed(value, unions) for key, value in node.items() if key != "one_of"}
+    if "one_of" in node:
+        found["anyOf"] = [_typed(member, unions) for member in unions[node["one_of"]]]
     values: list[Any] = found.get("enum", [])
     if values and "type" not in found:
         for kind, name in ((str, "string"), (int, "integer")):
@@ -131,10 +145,7 @@ def _resolved(schema: Any, definitions: Schema, trail: tuple[str, ...]) -> Any:
     node = mapping(schema)
     ref = node.get("$ref")
     if not isinstance(ref, str):
-        return {
-            key: value if key in ("enum", "default") else _resolved(value, definitions, trail)
-            for key, value in node.items()
-        }
+        return {key: value if key in _DATA else _resolved(value, definitions, trail) for key, value in node.items()}
     if ref in trail:
         raise ValueError(f"{ref.removeprefix(_REF)} holds itself, so its references cannot be resolved; use 'plain'")
     beside = {key: value for key, value in node.items() if key != "$ref"}

@@ -80,14 +80,13 @@ def input_of(module: str) -> Any:
     return importlib.import_module(module).Input
 
 
-def measure(endpoint_id: str, input_type: Any) -> Measured:
+def measure(oracle: Oracle, input_type: Any) -> Measured:
     """Hold a type against the schema of an endpoint's input.
 
     Raises:
         AssertionError: if the values it is tried with are not what they should be.
     """
-    oracle = Oracle(endpoint_id)
-    measured = Measured(endpoint_id)
+    measured = Measured(oracle.endpoint_id)
     seen: set[bytes] = set()
 
     def is_new(value: Any) -> bool:
@@ -97,7 +96,7 @@ def measure(endpoint_id: str, input_type: Any) -> Measured:
         return new
 
     for value in filter(is_new, valid(oracle)):
-        assert oracle.accepts(value), (endpoint_id, value)
+        assert oracle.accepts(value), (oracle.endpoint_id, value)
         measured.valid += 1
         if problem := _problem_of_valid(value, input_type):
             measured.failures.append(f"valid {_short(value)}: {problem}")
@@ -106,7 +105,7 @@ def measure(endpoint_id: str, input_type: Any) -> Measured:
     for each in broken(oracle):
         if not is_new(each.value):
             continue
-        assert not oracle.accepts(each.value), (endpoint_id, each)
+        assert not oracle.accepts(each.value), (oracle.endpoint_id, each)
         measured.invalid[each.rule] += 1
         if problem := _problem_of_broken(each, input_type, oracle):
             measured.failures.append(f"{each.rule} broken at {_text(each.path)} in {_short(each.value)}: {problem}")

@@ -20,13 +20,17 @@ class Oracle:
 
     The documents are written in that dialect, but for two things, which become what they mean: `nullable`, and references
     to components that are not there, behind which anything is allowed.
+
+    Args:
+        endpoint_id: The endpoint.
+        document: Its document. Default: the pinned one.
     """
 
-    def __init__(self, endpoint_id: str) -> None:
+    def __init__(self, endpoint_id: str, document: Schema | None = None) -> None:
         self.endpoint_id = endpoint_id
-        document: Schema = json.loads((SCHEMAS / f"{endpoint_id}.json").read_bytes())["openapi"]
-        components: Schema = document.get("components", {}).get("schemas", {})
-        post: Schema = document["paths"][f"/{endpoint_id}"]["post"]
+        pinned: Schema = document or json.loads((SCHEMAS / f"{endpoint_id}.json").read_bytes())["openapi"]
+        components: Schema = pinned.get("components", {}).get("schemas", {})
+        post: Schema = pinned["paths"][f"/{endpoint_id}"]["post"]
         self.input = _read(post["requestBody"]["content"]["application/json"]["schema"], components)
         self._components: Schema = {name: _read(schema, components) for name, schema in components.items()}
 

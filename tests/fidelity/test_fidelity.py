@@ -25,7 +25,7 @@ SHARDS = 16
 def test_every_type_is_faithful_but_for_the_listed_exceptions(shard: int) -> None:
     unfaithful: dict[str, list[str]] = {}
     for endpoint_id, module in list(endpoints().items())[shard::SHARDS]:
-        measured = measure(endpoint_id, input_of(module))
+        measured = measure(Oracle(endpoint_id), input_of(module))
         assert measured.valid > 0, endpoint_id
         if measured.failures:
             unfaithful[endpoint_id] = measured.failures
@@ -57,7 +57,7 @@ class Same(InputModel, kw_only=True):
 
 
 def test_the_measure_accepts_a_type_that_is_right() -> None:
-    measured = measure("fal-ai/flux/dev", Same)
+    measured = measure(Oracle("fal-ai/flux/dev"), Same)
     assert measured.failures == []
     assert measured.accepted == measured.valid > 50
     assert measured.refused == measured.invalid
@@ -89,7 +89,7 @@ def test_the_measure_accepts_a_type_that_is_right() -> None:
 def test_the_measure_finds_a_type_that_is_wrong(name: str, type_: Any, value: Any) -> None:
     body = {"__annotations__": {name: type_}, name: value}
     wrong = types.new_class("Wrong", (Same,), {"kw_only": True}, lambda namespace: namespace.update(body))
-    failures = measure("fal-ai/flux/dev", wrong).failures
+    failures = measure(Oracle("fal-ai/flux/dev"), wrong).failures
     assert failures
     assert all(name in failure for failure in failures)
 

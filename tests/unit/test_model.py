@@ -298,6 +298,6 @@ def test_odd_property_names_work() -> None:
 def test_what_datamodel_code_generator_warns_about_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     union = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "number", "maximum": 9}]}
     notes: list[Diagnostic] = []
-    assert isinstance(build_types(prepared(obj(x=union), True, {}), notes), str)
+    assert isinstance(build_types(prepared(True, obj(x=union), {}), notes), str)
     assert [(note.code, note.fatal) for note in notes] == [("types-warning", False)]
     assert capsys.readouterr() == ("", "")
