@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,8 +83,12 @@ TYPED = {
         ),
     ),
     "a stream": (
-        'for event in fal_client.stream("fal-ai/flux/dev", arguments={"prompt": "x"}):\n    print(event["images"])\n',
-        'for event in flux_dev.endpoint.stream(flux_dev.Input(prompt="x")):\n    print(event.images)\n',
+        'for event in fal_client.stream("fal-ai/flux/dev", arguments={"prompt": "x"}):\n    print(event["seed"])\n',
+        'for event in flux_dev.endpoint.stream(flux_dev.Input(prompt="x")):\n    print(event.seed)\n',
+    ),
+    "a stream with a module": (
+        'for event in fal_client.stream("fal-ai/flux-lora", arguments={"prompt": "x"}):\n    print(event["seed"])\n',
+        'for event in flux_lora_stream.endpoint.stream(flux_lora_stream.Input(prompt="x")):\n    print(event.seed)\n',
     ),
     "through functions": (
         f'def make():\n    return {CALL}\n\ndef show(result):\n    print(result["seed"])\n\nshow(make())\n',
@@ -107,9 +114,6 @@ TYPED = {
 @pytest.mark.parametrize("name", TYPED)
 def test_becomes_typed(name: str, tmp_path: Path) -> None:
     before, expected = TYPED[name]
-    if name == "a stream":
-        before = before.replace('print(event["images"])', 'print(event["seed"])')
-        expected = expected.replace("print(event.images)", "print(event.seed)")
     after, result = migrated(tmp_path, f"import fal_client\n\n{before}")
     assert body(after) == expected.strip("\n")
     assert result.kept == result.untyped == 0
@@ -218,6 +222,17 @@ def test_handlers_catch_both_while_calls_stay_anywhere(tmp_path: Path) -> None:
     )
     assert "except (fal_client.FalClientError, fal_runtime.FalError):" in after
     assert after.startswith("import fal_client\nimport fal_runtime\nfrom fal_endpoints.fal_ai import flux_dev\n")
+
+
+def test_the_guide_names_everything_that_fal_client_offers() -> None:
+    guide = (Path(__file__).parents[2] / "runtime" / "MIGRATING.md").read_text()
+    fal_client: ModuleType = import_module("fal_client")
+    public = {*fal_client.__all__, *(name for name in vars(fal_client) if callable(getattr(fal_client, name)))}
+    public |= {name for name in dir(fal_client.SyncClient) if not name.startswith("_")}
+    public |= {name for name in dir(fal_client.SyncRequestHandle) if not name.startswith("_")}
+    plain = {name.removesuffix("_async") for name in public if not name.startswith("_")}
+    unnamed = {name for name in plain if not re.search(rf"\b{name}\b", guide)}
+    assert unnamed == {"version_tuple", "sync_client", "client", "from_request_id"} & plain
 
 
 def test_untyped_on_request(tmp_path: Path) -> None:

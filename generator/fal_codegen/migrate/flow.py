@@ -159,6 +159,8 @@ class Round:
                 raise Unsure(site.call, "the endpoint and its path are known only at run time")
             endpoint_id += f"/{path.strip('/')}" if path.strip("/") else ""
             application = cst.SimpleString(f'"{endpoint_id}"')
+        if site.verb == "stream":
+            endpoint_id = self._streaming(options, endpoint_id)
         module = self._module(site, endpoint_id)
         if site.client is None:
             self.converted.add(reference.node)
@@ -193,6 +195,12 @@ class Round:
             self._follow(site.call, Awaited(handle) if site.asynchronous else handle)
         else:
             self._output(site.call, module, site.asynchronous, stream=site.verb == "stream")
+
+    def _streaming(self, options: Options, endpoint_id: str | None) -> str | None:
+        """The id of an endpoint's streaming route, if that has a module of its own."""
+        path = literal_text(options.need("path")) if "path" in options else "/stream"
+        route = f"{endpoint_id}/{path.strip('/')}" if endpoint_id is not None and path else None
+        return route if route is not None and self.flow.package.find(route) is not None else endpoint_id
 
     def _module(self, site: Site, endpoint_id: str | None) -> Module | None:
         """The module to call instead; `None` for an untyped call."""
