@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from fal_runtime import InputModel, OutputModel, default
 
@@ -27,6 +31,13 @@ class Output(OutputModel, kw_only=True):
 
 ECHO = "tests/echo/deep"
 """An endpoint that is in no catalogue; the sandbox answers as each test says."""
+
+
+def endpoint_modules(config: pytest.Config, every: int) -> list[str]:
+    """The modules of some endpoints, one of so many; with `--every-endpoint`, of all."""
+    index: dict[str, Any] = json.loads(files("fal_endpoints").joinpath("index.json").read_bytes())
+    names = [entry["module"] for entry in index["endpoints"] if entry.get("module")]
+    return names if config.getoption("--every-endpoint") else names[::every]
 
 
 class Caller:

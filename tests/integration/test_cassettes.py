@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,34 @@ def test_a_cassette_replays_in_another_process_at_another_port(
         assert replayed.seed == recorded.seed
         assert replayed.images[0].url.startswith(other.url)
         assert replayed.images[0].read(client=elsewhere) == content
+
+
+def test_the_official_client_is_recorded_and_replayed(
+    tmp_path: Path, here: Sandbox, live: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fal_client: Any = import_module("fal_client")
+    for name, variable in (("RUN", "FAL_RUN_URL"), ("QUEUE", "FAL_QUEUE_URL")):
+        monkeypatch.setattr(f"fal_client.client.{name}_URL_FORMAT", here.environment()[variable] + "/")
+    path, arguments = tmp_path / "official.json", {"prompt": "a cat", "num_inference_steps": 4}
+
+    def ask() -> tuple[Any, int, list[str]]:
+        heard: list[str] = []
+
+        def hear(status: object) -> None:
+            heard.append(str(status))
+
+        official = fal_client.SyncClient(key=here.key)
+        with closing(official._client):
+            result = official.subscribe("fal-ai/flux/dev", arguments, with_logs=True, on_queue_update=hear)
+            direct = official.run("fal-ai/flux/dev", arguments)
+        return result, direct["seed"], heard[-1:]
+
+    with here.record(path, key=LIVE_KEY, urls=urls(live)):
+        recorded = ask()
+    assert len(live.admitted) == 2
+    with here.replay(path):
+        assert ask() == recorded
+    assert len(live.admitted) == 2
 
 
 def test_no_secret_is_written_down(tmp_path: Path, here: Sandbox, live: Sandbox) -> None:

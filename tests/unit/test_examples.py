@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 from importlib import import_module
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -15,20 +13,14 @@ from PIL import Image
 from fal_endpoints.fal_ai import flux_dev, kling_video_v2_6_pro_image_to_video
 from fal_runtime.conform import conform
 from fal_sandbox import Sandbox, example
-from support import Input, Output
+from support import Input, Output, endpoint_modules
 
 EVERY = 40
 """Of so many endpoints one is looked at, unless all of them are asked for."""
 
 
-def modules(config: pytest.Config) -> list[str]:
-    index: dict[str, Any] = json.loads(files("fal_endpoints").joinpath("index.json").read_bytes())
-    names = [entry["module"] for entry in index["endpoints"] if entry.get("module")]
-    return names if config.getoption("--every-endpoint") else names[::EVERY]
-
-
 def test_every_endpoint_has_valid_examples(pytestconfig: pytest.Config) -> None:
-    names = modules(pytestconfig)
+    names = endpoint_modules(pytestconfig, EVERY)
     assert names
     wrong: list[str] = []
     for name in names:
