@@ -161,6 +161,8 @@ class Client:
             """A client that differs in some settings and shares this one's connections."""
             other = Client(**{**self._options, **options})
             other._pools = self._pools
+            if options.keys().isdisjoint({"key", "urls", "proxy_url"}):
+                other.cache = self.cache
             return other
 
     def blocking(self) -> Channel:

@@ -10,9 +10,8 @@ import functools
 import hashlib
 import os
 import re
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -43,6 +42,7 @@ _NAME = re.compile(r"[^:?#]{1,250}\.[A-Za-z][A-Za-z0-9]{1,4}")
 """A name with an extension, with no scheme before it."""
 
 
+_BYTES = frozenset({bytes, bytearray, memoryview})
 _PLAIN = frozenset({bool, int, float, type(None), msgspec.UnsetType})
 
 
@@ -149,10 +149,12 @@ class Files:
             type_: Its type.
             validate: Whether to look for strings that are paths where there should be URLs.
         """
-        if not _may_hold_files(type_):
-            return value
         self._strict = validate
-        return self._walk(value, _root(type_), "")
+        if _may_hold_files(type_):
+            return self._walk(value, _root(type_), "")
+        if isinstance(value, msgspec.Struct):
+            self._refuse_files(value, (), "")
+        return value
 
     def put_back(self, value: Any) -> Any:
         """A value, built from a copy that `take` made, with the files in it again. It is changed in place."""
@@ -205,18 +207,32 @@ class Files:
             return self._list(cast("list[Any]", value), place, path)
         if (place.file or place.anything) and is_source(value):
             return self._stand_in(value, path)
+        if type(value) in _BYTES:
+            self._refuse(value, path)
         return value
 
     def _model(self, value: msgspec.Struct, place: _Place, path: str) -> Any:
         if place.file and isinstance(value, MediaFile) and type(value) not in place.models:
             return getattr(value, "url", value)  # an output of one endpoint as the input of the next
-        changes: dict[str, Any] = {}
-        for wire, (name, inner) in _fields(type(value)).items():
+        fields, changes = _fields(type(value)), dict[str, Any]()
+        self._refuse_files(value, fields, path)
+        for wire, (name, inner) in fields.items():
             before = getattr(value, name)
             after = self._walk(before, inner, f"{path}.{wire}" if path else wire)
             if after is not before:
                 changes[name] = after
         return msgspec.structs.replace(value, **changes) if changes else value
+
+    def _refuse_files(self, value: msgspec.Struct, fields: Collection[str], path: str) -> None:
+        """Find files where there is no place for one: msgspec would write bytes as text."""
+        if not _BYTES.isdisjoint(map(type, msgspec.structs.astuple(value))):
+            for name, wire in zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True):
+                if wire not in fields and type(getattr(value, name)) in _BYTES:
+                    self._refuse(getattr(value, name), f"{path}.{wire}" if path else wire)
+
+    def _refuse(self, source: Any, path: str) -> None:
+        message = f"takes no file, so it cannot be a value of type {type(source).__name__}"
+        self.problems.append(FieldError(path=path, rule="file_not_taken", message=message, given=source))
 
     def _list(self, value: list[Any], place: _Place, path: str) -> Any:
         copy = [self._walk(item, place, f"{path}[{index}]") for index, item in enumerate(value)]
@@ -252,16 +268,14 @@ def is_local(text: str) -> bool:
     return _LOCAL.match(text) is not None or _NAME.fullmatch(text) is not None or os.path.isfile(text)
 
 
-_lock = threading.Lock()
 _hashes: dict[tuple[int, ...], str] = {}
 
 
 def _remember(cache: dict[Any, Any], key: Any, value: Any) -> None:
     """Keep a value, and forget the oldest one if there are too many."""
-    with _lock:
-        cache[key] = value
-        if len(cache) > REMEMBERED:
-            del cache[next(iter(cache))]
+    cache[key] = value
+    for oldest in list(cache)[:-REMEMBERED]:
+        cache.pop(oldest, None)
 
 
 async def _hash(channel: Channel, content: Content) -> str:
@@ -294,7 +308,7 @@ async def _uploaded(channel: Channel, content: Content, digest: str, path: str, 
         return url
 
     try:
-        return await once(channel, digest, find, make)
+        return await once(channel, digest, find, make, deadline)
     except FalError as error:
         error.add_note(f"while {content.name} was uploaded for the field {path}; nothing was submitted")
         raise

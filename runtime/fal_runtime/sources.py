@@ -218,10 +218,12 @@ def _unreadable(file: Any) -> str | None:
     """Why bytes cannot be read from a file."""
     if getattr(file, "closed", False):
         return "the file is closed; open it again, or give its path"
-    nothing = file.read(0)
-    if isinstance(nothing, bytes):
-        return None
-    with suppress(AttributeError):
+    if isinstance(getattr(file, "url", None), str):
+        return "this is an output with a URL already; give it to the endpoint as it is"
+    with suppress(AttributeError, TypeError):
+        nothing = file.read(0)
+        if isinstance(nothing, bytes):
+            return None
         nothing.close()  # a coroutine: the file is read with await
     return "the file does not give bytes; open it with mode 'rb', or give its path"
 

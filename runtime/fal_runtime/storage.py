@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -50,8 +51,10 @@ PART_SIZE = 10 * 2**20
 PARTS_AT_ONCE = 8
 READ_SIZE = 256 * 1024
 """Bytes that one part holds in memory at a time."""
-WAIT_FOR_ANOTHER = 0.02
+LOOK_AGAIN = 0.02
 """Seconds after which a call looks whether another one has made what both want."""
+WAIT_FOR_ANOTHER = 120.0
+"""Seconds after which it makes it itself."""
 TOKEN_LEEWAY = 300.0
 """Seconds before its end from which a token is not used any more, for what it begins must also end."""
 
@@ -424,10 +427,13 @@ async def _token(channel: Channel, *, refused: _Token | None = None) -> _Token:
     return await once(channel, "cdn token", find, fetch)
 
 
-_flights = threading.Lock()
-
-
-async def once(channel: Channel, name: str, find: Callable[[], T | None], make: Callable[[], Awaitable[T]]) -> T:
+async def once(
+    channel: Channel,
+    name: str,
+    find: Callable[[], T | None],
+    make: Callable[[], Awaitable[T]],
+    deadline: Deadline | None = None,
+) -> T:
     """Make what many calls of a client, in whatever thread or event loop, want at the same time only once.
 
     Args:
@@ -435,19 +441,27 @@ async def once(channel: Channel, name: str, find: Callable[[], T | None], make: 
         name: What it is.
         find: Gives it if it is there. If the call that makes it fails, another one tries.
         make: Makes it, so that it can be found from then on.
+        deadline: When to stop waiting for another call.
+
+    Raises:
+        TimeoutExpired: if the deadline passed.
     """
-    flying: set[str] = channel.client.cache.setdefault("in flight", set())
+    # A forked process inherits what its parent is making, and must not wait for it.
+    making: dict[tuple[int, str], object] = channel.client.cache.setdefault("making", {})
+    place, mine = (os.getpid(), name), object()
+    patience = Deadline(WAIT_FOR_ANOTHER)
     while (found := find()) is None:
-        with _flights:
-            mine = name not in flying
-            flying.add(name)
-        if mine:
+        if making.setdefault(place, mine) is mine:
             try:
                 found = find()  # another call may have ended since the first look
                 return found if found is not None else await make()
             finally:
-                flying.discard(name)
-        await channel.io.sleep(WAIT_FOR_ANOTHER)
+                del making[place]
+        if deadline is not None and deadline.over():
+            raise TimeoutExpired(f"not done within {deadline.seconds:g} s")
+        if patience.over():  # it may be waiting for this very thread
+            return await make()
+        await channel.io.sleep(LOOK_AGAIN)
     return found
 
 

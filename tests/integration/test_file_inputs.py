@@ -7,6 +7,7 @@ import copy
 import io
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 import fal_runtime
-from fal_runtime import Client, Endpoint, FileInput, InputModel, MediaFile, OutputModel, Retry, default, errors
+from fal_endpoints.fal_ai import flux_dev
+from fal_runtime import Client, Endpoint, FileInput, InputModel, MediaFile, OutputModel, Retry, default, errors, storage
 from fal_runtime.inputs import build_body
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Output
@@ -218,6 +220,51 @@ def test_what_many_calls_want_at_once_is_uploaded_once(
     assert [request.path for request in sandbox.requests].count("/rest/storage/auth/token") == 1
 
 
+def test_no_call_waits_for_one_that_waits_for_it(
+    sandbox: Sandbox, client: Client, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "WAIT_FOR_ANOTHER", 0.1)
+    sandbox.fail_next("/cdn/files/upload", delay_seconds=1.0)
+
+    async def both() -> None:
+        first = asyncio.ensure_future(files.run_async(Input(image_url=b"x"), client=client))
+        while not uploads(sandbox):
+            await asyncio.sleep(0.01)
+        with pytest.raises(errors.TimeoutExpired):
+            await files.run_async(Input(image_url=b"x"), client=client, timeout=0.05)
+        files.run(Input(image_url=b"x"), client=client)  # holds up the loop that the first one needs
+        assert not first.done()
+        await first
+
+    asyncio.run(both())
+    assert uploads(sandbox) == 2
+    assert len(sandbox.admitted) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_its_parent_s_uploads(
+    sandbox: Sandbox, client: Client, files: Files
+) -> None:
+    sandbox.fail_next("/cdn/files/upload", delay_seconds=1.0)
+    thread = threading.Thread(target=files.run, args=(Input(image_url=b"x"),), kwargs={"client": client})
+    thread.start()
+    while not uploads(sandbox):
+        time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            files.run(Input(image_url=b"x"), client=client, timeout=10)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+    assert uploads(sandbox) == 2
+    assert len(sandbox.admitted) == 2
+
+
 def test_files_go_up_together(sandbox: Sandbox, client: Client, files: Files) -> None:
     together = 0
     most = 0
@@ -249,6 +296,21 @@ def test_an_upload_that_fails_submits_nothing(call: Caller, sandbox: Sandbox, fi
     assert sandbox.admitted == []
     call(files, "subscribe", Input(layers=[Layer(image_url=cat)]))
     assert uploads(sandbox) == 1
+
+
+def test_bytes_where_no_file_belongs_are_refused(call: Caller, sandbox: Sandbox, files: Files) -> None:
+    data: Any = b"x"
+    wrong = Input(prompt=data, image_url=b"y", layers=[Layer(image_url=URL, name=data)])
+    for given in (wrong, {"prompt": data, "image_url": b"y", "layers": [{"image_url": URL, "name": data}]}):
+        with pytest.raises(errors.InputError) as caught:
+            call(files, "run", given)
+        assert {error.path for error in caught.value.errors} == {"prompt", "layers[0].name"}
+        assert {error.message for error in caught.value.errors} == {
+            "takes no file, so it cannot be a value of type bytes"
+        }
+    with pytest.raises(errors.InputError, match=r"prompt: takes no file"):
+        call(Endpoint(ECHO, flux_dev.Input, Any), "run", flux_dev.Input(prompt=data))
+    assert sandbox.requests == []
 
 
 def test_uploads_count_towards_the_whole_time(call: Caller, sandbox: Sandbox, files: Files, cat: Path) -> None:
