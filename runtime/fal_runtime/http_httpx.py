@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import socket
+import ssl
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.request import getproxies
 
 import httpx
@@ -45,12 +47,68 @@ def _keepalive() -> list[tuple[int, int, int]]:
     return options
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """What certificates are held against: made once, for reading them takes longer than a request."""
+    return httpx.create_ssl_context()
+
+
 def _settings(transport: Callable[..., Any]) -> dict[str, Any]:
     """The settings of an own client. Proxies from the environment work only with the transports it makes by itself."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
     if getproxies():
-        return {"limits": limits}
-    return {"transport": transport(limits=limits, socket_options=_keepalive())}
+        return {"limits": limits, "verify": _tls()}
+    return {"transport": transport(limits=limits, verify=_tls(), socket_options=_keepalive())}
+
+
+C = TypeVar("C", httpx.Client, httpx.AsyncClient)
+
+_SHARE = 16
+"""How many requests one client has in flight: what its pool does for each grows with all of them."""
+
+
+class _Share(Generic[C]):
+    """A client and the requests that it has in flight."""
+
+    __slots__ = ("busy", "client")
+
+    def __init__(self, client: C) -> None:
+        self.client: C = client
+        self.busy = 0
+
+
+class _Shares(Generic[C]):
+    """As many clients as there are requests in flight for, or the one that the caller keeps and closes."""
+
+    def __init__(self, given: C | None, make: Callable[[], C]) -> None:
+        self.own = given is None
+        self._make: Callable[[], C] = make
+        self._shares: list[_Share[C]] = [] if given is None else [_Share(given)]
+        self._lock = threading.Lock()
+
+    def take(self) -> _Share[C]:
+        """A client for one more request."""
+        with self._lock:
+            for share in self._shares:
+                if share.busy < _SHARE or not self.own:
+                    break
+            else:
+                share = _Share[C](self._make())
+                self._shares.append(share)
+            share.busy += 1
+            return share
+
+    def give(self, share: _Share[C]) -> None:
+        """The request is over."""
+        with self._lock:
+            share.busy -= 1
+
+    def drop(self) -> list[C]:
+        """Our own clients, to be closed; the next request gets a new one."""
+        with self._lock:
+            dropped = [share.client for share in self._shares] if self.own else []
+            self._shares = [] if self.own else self._shares
+            return dropped
 
 
 def _message(owned: bool, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
@@ -83,12 +141,22 @@ class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield chunk
 
 
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
 class _Stream:
-    def __init__(self, response: httpx.Response, request: Request) -> None:
+    def __init__(self, response: httpx.Response, request: Request, over: Callable[[], None]) -> None:
         self._response = response
         self._idle = request.timeout
+        self._over: Callable[[], None] | None = over
         self.status = response.status_code
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.headers = _headers(response)
+
+    def _end(self) -> None:
+        over, self._over = self._over, None
+        if over is not None:
+            over()
 
 
 class _BlockingStream(_Stream):
@@ -117,6 +185,7 @@ class _BlockingStream(_Stream):
 
     async def close(self) -> None:
         self._response.close()
+        self._end()
 
 
 class _AsyncStream(_Stream):
@@ -137,63 +206,77 @@ class _AsyncStream(_Stream):
 
     async def close(self) -> None:
         await self._response.aclose()
+        self._end()
 
 
 class BlockingHttpx:
-    """`Http` in the calling thread, by an own `httpx.Client` or by one that the caller keeps and closes."""
+    """`Http` in the calling thread, by `httpx.Client`s of our own or by one that the caller keeps and closes."""
 
     def __init__(self, client: httpx.Client | None = None) -> None:
-        self._client = client
-        self._owned = client is None
-        self._lock = threading.Lock()
+        self._shares = _Shares[httpx.Client](client, self._client)
 
-    def _use(self) -> httpx.Client:
-        with self._lock:
-            if self._client is None:
-                self._client = httpx.Client(**_settings(httpx.HTTPTransport))
-                # A pool that nobody closed is closed when its client is forgotten.
-                weakref.finalize(self, self._client.close).atexit = False
-            return self._client
+    def _client(self) -> httpx.Client:
+        client = httpx.Client(**_settings(httpx.HTTPTransport))
+        # A pool that nobody closed is closed when it is forgotten.
+        weakref.finalize(self, client.close).atexit = False
+        return client
 
     async def open(self, request: Request) -> Stream:
-        client = self._use()
-        with _classified():
-            message = _message(self._owned, client, request)
-            response = client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        return _BlockingStream(response, request)
+        share = self._shares.take()
+        try:
+            with _classified():
+                message = _message(self._shares.own, share.client, request)
+                response = share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
+        except BaseException:
+            self._shares.give(share)
+            raise
+        return _BlockingStream(response, request, lambda: self._shares.give(share))
 
     async def send(self, request: Request) -> Response:
         return await whole(await self.open(request), request.total)
 
     async def close(self) -> None:
-        if self._client is not None and self._owned:
-            self._client.close()
-            self._client = None
+        for client in self._shares.drop():
+            client.close()
 
 
 class AsyncHttpx:
-    """`Http` on the running event loop, by an own `httpx.AsyncClient` or by one that the caller keeps and closes."""
+    """`Http` on the running event loop, by `httpx.AsyncClient`s of our own or by one that the caller keeps and closes."""
 
     def __init__(self, client: httpx.AsyncClient | None = None) -> None:
-        self._client = client
-        self._owned = client is None
-
-    def _use(self) -> httpx.AsyncClient:
-        if self._client is None:
-            self._client = httpx.AsyncClient(**_settings(httpx.AsyncHTTPTransport))
-        return self._client
+        self._shares = _Shares[httpx.AsyncClient](
+            client, lambda: httpx.AsyncClient(**_settings(httpx.AsyncHTTPTransport))
+        )
 
     async def open(self, request: Request) -> Stream:
-        client = self._use()
-        with _classified():
-            message = _message(self._owned, client, request)
-            response = await client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        return _AsyncStream(response, request)
+        share = self._shares.take()
+        try:
+            with _classified():
+                message = _message(self._shares.own, share.client, request)
+                response = await share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
+        except BaseException:
+            self._shares.give(share)
+            raise
+        return _AsyncStream(response, request, lambda: self._shares.give(share))
 
     async def send(self, request: Request) -> Response:
-        return await whole(await self.open(request), request.total)
+        import asyncio
+
+        # The same as `whole(await self.open(request))`, in half the steps. httpx's own limits, which know whether
+        # anything was sent, come first; this one is for answers that trickle.
+        patience = None if request.total is None else request.total + 0.1
+        share = self._shares.take()
+        try:
+            with _classified():
+                message = _message(self._shares.own, share.client, request)
+                async with asyncio.timeout(patience):
+                    response = await share.client.send(message, follow_redirects=request.follow_redirects)
+        except TimeoutError as error:
+            raise Unanswered("the answer took too long") from error
+        finally:
+            self._shares.give(share)
+        return Response(status=response.status_code, headers=_headers(response), body=response.content)
 
     async def close(self) -> None:
-        if self._client is not None and self._owned:
-            await self._client.aclose()
-            self._client = None
+        for client in self._shares.drop():
+            await client.aclose()

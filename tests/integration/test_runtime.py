@@ -511,5 +511,5 @@ def test_a_client_works_in_a_forked_process(call: Caller, echo: Echo, sandbox: S
 def test_one_client_serves_many_threads(echo: Echo, sandbox: Sandbox) -> None:
     sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.01)
     with Client() as client, ThreadPoolExecutor(16) as pool:
-        outputs = list(pool.map(lambda n: echo.run(Input(prompt=str(n)), client=client), range(64)))
+        outputs = list(pool.map(lambda text: echo.run(Input(prompt=text), client=client), ["x"] * 64))
     assert outputs == [Output(text="hello")] * 64
