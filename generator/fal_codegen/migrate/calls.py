@@ -13,7 +13,7 @@ from fal_codegen.migrate.shapes import Model, Module, structs_of
 from fal_codegen.migrate.source import Source, Unsure, literal_text
 from fal_runtime.conform import conform
 
-__all__ = ["VERBS", "Edit", "Options", "Site", "attribute", "edit_arguments", "new_arguments", "plain_input"]
+__all__ = ["VERBS", "Edit", "Options", "Refused", "Site", "attribute", "edit_arguments", "new_arguments", "plain_input"]
 
 Edit: TypeAlias = Callable[[Any], cst.CSTNode]
 """Makes a new node of an old one, in which the edits of what it contains are already done."""
@@ -56,6 +56,10 @@ class Site:
     asynchronous: bool
     client: cst.BaseExpression | None = None
     """The client object that it goes by."""
+
+
+class Refused(Unsure):
+    """A written input that the schema refuses. The platform may take it all the same, so it is sent as it is."""
 
 
 class Options:
@@ -138,17 +142,18 @@ class Inputs:
         """What makes an input of an edited expression, and a dict of the fields that the schema does not know.
 
         Raises:
-            Unsure: if the schema needs more than the dict can have.
+            Refused: if the schema does not take what is written there.
         """
         cls = attribute(cst.Name(self._name), "Input")
         literal = plain_input(node)
         if literal is None:
+            self.notes.append((node, "from_dict refuses what the schema does not know, or would not take"))
             return lambda edited: (cst.Call(attribute(cls, "from_dict"), [cst.Arg(edited)]), None)
         shape = self._module.input
         keys = [_key(element) for element in literal.elements]
         for wire, field in shape.fields.items():
             if field.required and wire not in keys:
-                raise Unsure(node, f"{self._module.endpoint_id} requires {wire!r}, which is not among the arguments")
+                raise Refused(node, f"the schema requires {wire!r}, which is not among the arguments")
         for element, key in zip(literal.elements, keys, strict=True):
             if key not in shape.fields:
                 self.notes.append((element, f"the schema has no field {key!r}; it is sent as it is, with extra="))
@@ -192,7 +197,7 @@ class Inputs:
         self.edits[literal] = lambda edited: to_call(edited, name, inner)
 
     def _check(self, literal: cst.Dict, shape: Model) -> None:
-        """Say where a written value breaks a rule, for it will now be refused before it is sent."""
+        """Raise `Refused` if a written value breaks a rule."""
         for element in literal.elements:
             key = _key(element)
             if key not in shape.fields:
@@ -203,7 +208,7 @@ class Inputs:
                 continue
             for problem in conform({key: value}, shape.cls)[1]:
                 if problem.rule != "missing":
-                    self.notes.append((element, f"{problem}; the call is refused before it is sent"))
+                    raise Refused(element, f"the schema does not take it: {problem}")
 
 
 def _key(element: cst.BaseDictElement) -> str:

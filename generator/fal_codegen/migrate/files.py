@@ -263,4 +263,7 @@ def _remarks(file: _File) -> Sequence[Remark]:
         add(reference.node, "kept", text)
     for node, text in file.round.notes:
         add(node, "note", text)
+    if file.round.converted:
+        for node in file.handlers.of_httpx:
+            add(node, "note", "the bindings raise fal_runtime.errors.NoConnectionError here, and no errors of httpx")
     return found

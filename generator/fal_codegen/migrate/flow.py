@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
-from libcst.metadata import Assignment
+from libcst.metadata import Assignment, ClassScope
 
 from fal_codegen.migrate.calls import (
     VERBS,
     Edit,
     Inputs,
     Options,
+    Refused,
     Site,
     attribute,
     edit_arguments,
@@ -180,7 +181,11 @@ class Round:
         through = ["endpoint"] if site.verb == "stream" and module is not None and not module.streams else []
         func = attribute(head, *through, verb)
         inputs = Inputs(self.source, module, name) if module is not None else None
-        edit, lost = edit_arguments(site, options, inputs)
+        try:
+            edit, lost = edit_arguments(site, options, inputs)
+        except Refused as problem:
+            self.changed |= self.flow.give_up(Owner(site, output=True), problem)
+            return
         self._edit(site.call, lambda updated: edit(updated).with_changes(func=func), "call")
         for node, nested in inputs.edits.items() if inputs is not None else ():
             self._edit(node, nested)
@@ -370,10 +375,14 @@ class Round:
             self._convert(reference, None)
             if isinstance(holder, cst.Param):
                 self._client_parameter(holder, shape)
-            elif not isinstance(holder, cst.AnnAssign):
-                raise Unsure(reference.node, "a client is returned, and who gets it is not known")
+            elif not isinstance(holder, cst.AnnAssign) or not self._is_new_client(holder.value):
+                raise Unsure(reference.node, "who gives this client, or gets it, is not known")
         else:
             raise Unsure(reference.node, "the class of clients is used in a way that is not understood")
+
+    def _is_new_client(self, value: cst.BaseExpression | None) -> bool:
+        references = self.flow.references_in(value.func) if isinstance(value, cst.Call) else []
+        return len(references) == 1 and references[0].name in _CLIENTS
 
     def _client_parameter(self, param: cst.Param, shape: Shape) -> None:
         function = next(node for node in self.source.ancestors(param) if isinstance(node, cst.FunctionDef | cst.Lambda))
@@ -402,8 +411,11 @@ class Round:
         if assignment is None or len(self.source.all_of(assignment)) > 1:
             raise Unsure(function, f"there are several {function.name.value}")
         names: list[cst.CSTNode] = list(self.source.uses(assignment))
-        if self._class_of(function) is not None:
-            names += self.source.attributes.get(function.name.value, [])
+        owner = self._class_of(function)
+        for use in self.source.attributes.get(function.name.value, []) if owner is not None else ():
+            if self._class_behind(use.value) is not owner:
+                raise Unsure(use, f"{self.source.code(use)} may be a method of something else")
+            names.append(use)
         return names
 
     def _class_of(self, node: cst.CSTNode) -> cst.ClassDef | None:
@@ -506,6 +518,8 @@ class Round:
             raise Unsure(target, f"what it gives is put into {self.source.code(target)}")
         if self.source.is_shared(assignment):
             raise Unsure(target, f"other files read {assignment.name}")
+        if isinstance(assignment.scope, ClassScope):
+            raise Unsure(target, f"{assignment.name} is an attribute of a class")
         self._claim_variable(assignment, target, shape)
 
     def _claim_variable(self, assignment: Assignment, node: cst.CSTNode, shape: Shape) -> None:
@@ -797,6 +811,10 @@ class Round:
         """`value["field"]`, `value.get("field")` and `value[0]`."""
         if isinstance(parent, cst.Subscript) and parent.value is node:
             index = parent.slice[0].slice if len(parent.slice) == 1 else None
+            holder = self.source.parent(parent)
+            targets = isinstance(holder, cst.AugAssign | cst.AnnAssign | cst.For) and holder.target is parent
+            if targets or isinstance(holder, cst.AssignTarget | cst.Del):
+                raise Unsure(node, f"what it gives is changed at line {self.source.line(node)}")
             if isinstance(shape, Items):
                 if shape.whole:
                     raise Unsure(
@@ -848,7 +866,20 @@ class Round:
         inner = shape_of(field.type)
         if inner is None:
             raise Unsure(node, f"{key!r} can have several forms")
+        if not field.required and isinstance(node, cst.Subscript) and self._catches_absence(node):
+            raise Unsure(
+                node, f"{key!r} may be absent, which is caught as an error around line {self.source.line(node)}"
+            )
         return field.name, inner
+
+    def _catches_absence(self, node: cst.CSTNode) -> bool:
+        """Whether the error of a key that is not there would be caught."""
+        for outer in self.source.ancestors(node):
+            for handler in outer.handlers if isinstance(outer, cst.Try) else ():
+                text = self.source.code(handler.type) if handler.type is not None else "KeyError"
+                if any(name in text for name in ("KeyError", "LookupError")):
+                    return True
+        return False
 
     def _attribute(self, node: cst.Attribute, shape: Shape) -> None:
         """`value.name`, and calls of it."""

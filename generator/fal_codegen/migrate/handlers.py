@@ -39,11 +39,19 @@ class Handlers:
         self.references = [reference for reference in source.references if reference.name in ERRORS]
         self.problem: Unsure | None = None
         self.handlers: dict[cst.ExceptHandler | cst.ExceptStarHandler, list[Reference]] = {}
+        self.of_httpx = [node for node in source.attributes_of("httpx") if self._is_caught(node)]
+        """Where errors of the old client's HTTP library are caught."""
         try:
             for reference in self.references:
                 self._read(reference)
         except Unsure as problem:
             self.problem = problem
+
+    def _is_caught(self, node: cst.Attribute) -> bool:
+        parent = self._source.parent(node)
+        if isinstance(parent, cst.Element):
+            parent = self._source.parent(self._source.parent(parent))
+        return isinstance(parent, cst.ExceptHandler | cst.ExceptStarHandler)
 
     def _read(self, reference: Reference) -> None:
         parent = self._source.parent(reference.node)

@@ -52,6 +52,7 @@ def import_edits(
 
 def _home(source: Source, lines: list[cst.BaseStatement | cst.BaseSuite]) -> cst.CSTNode | None:
     """The line of a file behind which new imports come: the last one with imports, if they stand together."""
+    lines = [line for line in lines if isinstance(source.parent(line), cst.Module)] or lines
     if not lines:
         return None
     body = getattr(source.parent(lines[0]), "body", ())

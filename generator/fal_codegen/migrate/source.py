@@ -137,6 +137,11 @@ class Source:
         """Whether another file of the tree may read the variable."""
         return isinstance(assignment.scope, GlobalScope) and assignment.name in self.foreign
 
+    def attributes_of(self, name: str) -> list[cst.Attribute]:
+        """Where an attribute of something of this name is read."""
+        every = [node for nodes in self.attributes.values() for node in nodes]
+        return [node for node in every if isinstance(node.value, cst.Name) and node.value.value == name]
+
     def is_global(self, alias: cst.ImportAlias) -> bool:
         """Whether an import is one of the whole file."""
         inner = cst.FunctionDef | cst.ClassDef | cst.Lambda
