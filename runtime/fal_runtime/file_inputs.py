@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -197,8 +197,6 @@ class Files:
                 message = f"{name!r} looks like a path, and a URL is wanted: to upload a file, give pathlib.Path(...)"
                 self.problems.append(FieldError(path=path, rule="url_parsing", message=message, given=value))
             return value
-        if type(value) in _PLAIN:
-            return value
         if isinstance(value, msgspec.Struct):
             return self._model(value, place, path)
         if isinstance(value, dict):
@@ -214,13 +212,10 @@ class Files:
     def _model(self, value: msgspec.Struct, place: _Place, path: str) -> Any:
         if place.file and isinstance(value, MediaFile) and type(value) not in place.models:
             return getattr(value, "url", value)  # an output of one endpoint as the input of the next
-        fields, changes = _fields(type(value)), dict[str, Any]()
+        fields = _fields(type(value))
         self._refuse_files(value, fields, path)
-        for wire, (name, inner) in fields.items():
-            before = getattr(value, name)
-            after = self._walk(before, inner, f"{path}.{wire}" if path else wire)
-            if after is not before:
-                changes[name] = after
+        parts = ((wire, getattr(value, name), inner) for wire, (name, inner) in fields.items())
+        changes = {fields[wire][0]: after for wire, after in self._changed(parts, path).items()}
         return msgspec.structs.replace(value, **changes) if changes else value
 
     def _refuse_files(self, value: msgspec.Struct, fields: Collection[str], path: str) -> None:
@@ -235,17 +230,26 @@ class Files:
         self.problems.append(FieldError(path=path, rule="file_not_taken", message=message, given=source))
 
     def _list(self, value: list[Any], place: _Place, path: str) -> Any:
-        copy = [self._walk(item, place, f"{path}[{index}]") for index, item in enumerate(value)]
-        return value if all(map(_same, copy, value)) else copy
+        changes = self._changed(((index, item, place) for index, item in enumerate(value)), path)
+        return [changes.get(index, item) for index, item in enumerate(value)] if changes else value
 
     def _mapping(self, value: Mapping[str, Any], place: _Place, path: str) -> Any:
         fields = {wire: inner for model in place.models for wire, (_, inner) in _fields(model).items()}
         other = place if not place.models else _ANYTHING if place.anything else _NOTHING
-        copy = {
-            key: self._walk(item, fields.get(key, other), f"{path}.{key}" if path else str(key))
-            for key, item in value.items()
-        }
-        return value if all(map(_same, copy.values(), value.values())) else copy
+        changes = self._changed(((key, item, fields.get(key, other)) for key, item in value.items()), path)
+        return {**value, **changes} if changes else value
+
+    def _changed(self, parts: Iterable[tuple[Any, Any, _Place]], path: str) -> dict[Any, Any]:
+        """Walk through the parts of a value; return those that had files in them, by their names or numbers."""
+        changes: dict[Any, Any] = {}
+        for step, item, place in parts:
+            if type(item) in _PLAIN or (type(item) is str and not place.file):
+                continue
+            where = f"{path}[{step}]" if isinstance(step, int) else f"{path}.{step}" if path else str(step)
+            after = self._walk(item, place, where)
+            if after is not item:
+                changes[step] = after
+        return changes
 
     def _stand_in(self, source: Any, path: str) -> str:
         text = trouble(source)
@@ -255,10 +259,6 @@ class Files:
         self.sources.append(source)
         self._paths.append(path)
         return f"{self._mark}{len(self.sources) - 1}"
-
-
-def _same(one: object, other: object) -> bool:
-    return one is other
 
 
 def is_local(text: str) -> bool:
