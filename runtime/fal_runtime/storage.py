@@ -25,6 +25,7 @@ from fal_runtime.errors import (
     ConfigurationError,
     FalError,
     InputError,
+    NotFoundError,
     OutputError,
     PermissionDeniedError,
     ServiceError,
@@ -152,7 +153,11 @@ async def _upload(
     **options: Any,
 ) -> str:
     with opened(source, content_type=content_type, file_name=file_name) as content:
-        return await send_content(channel, content, deadline=Deadline(timeout), **options)
+        try:
+            return await send_content(channel, content, deadline=Deadline(timeout), **options)
+        except FalError as error:
+            error.add_note(f"while {content.name} was uploaded")
+            raise
 
 
 async def send_content(
@@ -267,15 +272,12 @@ class _Transfer:
         name = self._content.name
         if (state.size, state.modified) != (self._content.size, self._content.modified()):
             raise InputError(f"{name} is not the file whose upload broke off, or was changed; upload it without resume")
-        token = state.repository == "cdn"
         missing = [number for number in range(1, state.parts + 1) if number not in state.etags]
         self._progress.begin_at(state.size - sum(self._part(state, number).size for number in missing))
         try:
             operations = [partial(self._send_part, state, number) for number in missing]
             await self._channel.io.gather(operations, PARTS_AT_ONCE)
-            parts = [{"partNumber": number, "etag": etag} for number, etag in sorted(state.etags.items())]
-            body, url = msgspec.json.encode({"parts": parts}), _below(state.parts_url, "complete")
-            await self._exchange("POST", url, body, {"content-type": "application/json"}, token=token)
+            await self._complete(state)
         except InputError:
             raise
         except FalError as error:
@@ -285,6 +287,18 @@ class _Transfer:
             raise interrupted from error
         await self._progress.finish()
         return state.url
+
+    async def _complete(self, state: UploadState) -> None:
+        parts = [{"partNumber": number, "etag": etag} for number, etag in sorted(state.etags.items())]
+        body, url = msgspec.json.encode({"parts": parts}), _below(state.parts_url, "complete")
+        headers = {"content-type": "application/json"}
+        try:
+            await self._exchange("POST", url, body, headers, token=state.repository == "cdn")
+        except NotFoundError:
+            # An attempt whose answer was lost may have done it: then there is nothing left to complete, but the file.
+            there = await self._channel.call("read", "HEAD", state.url, key=False, deadline=self._deadline)
+            if there.status != 200:
+                raise
 
     def _part(self, state: UploadState, number: int) -> _Piece:
         at = (number - 1) * state.part_size

@@ -181,6 +181,23 @@ def test_a_part_that_fails_is_sent_again_alone(call: Caller, sandbox: Sandbox, c
 
 
 @pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("repository", ["cdn", "rest"])
+def test_a_lost_last_answer_loses_no_file(
+    call: Caller, sandbox: Sandbox, client: Client, large: Path, repository: Any
+) -> None:
+    sandbox.fail_next("*/complete", processed=True, disconnect=True)
+    url = call(fal_runtime, "upload", large, client=client, repository=repository)
+    assert (sandbox.uploads[0].url, sandbox.uploads[0].read()) == (url, large.read_bytes())
+    assert [request.method for request in sandbox.requests][-3:] == ["POST", "POST", "HEAD"]
+    sandbox.fail_next("*/complete", status=404, body={"detail": "Not Found"})
+    with pytest.raises(errors.UploadInterrupted, match="9 of 9 parts arrived") as caught:
+        call(fal_runtime, "upload", large, client=client, repository=repository)
+    assert caught.value.__notes__ == ["while large one.mp4 was uploaded"]
+    assert call(fal_runtime, "upload", large, client=client, resume=caught.value.state) == sandbox.uploads[1].url
+    assert sandbox.uploads[1].read() == large.read_bytes()
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_an_upload_that_broke_off_goes_on(call: Caller, sandbox: Sandbox, client: Client, large: Path) -> None:
     sandbox.fail_next("*/multipart/*/4", method="PUT", disconnect=True, times=5)
     with pytest.raises(errors.UploadInterrupted, match=r"large one.mp4: . of 9 parts arrived") as caught:
