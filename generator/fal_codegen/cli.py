@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fal_codegen import call, commands, commands_compare, commands_lookup, serve
+from fal_codegen import call, commands, commands_compare, commands_doctor, commands_lookup, serve
 from fal_codegen.migrate import command as migration
 from fal_runtime.version import VERSION
 
@@ -23,6 +23,7 @@ for command in (
     commands_compare.check,
     commands_compare.diff,
     commands_compare.changelog,
+    commands_doctor.doctor,
     commands_lookup.search,
     commands_lookup.list_,
     commands_lookup.show,

@@ -182,6 +182,7 @@ def generate(
 
 def _generate(project: Project, *, strict: bool = False, **options: Any) -> Sequence[Diagnostic]:
     from fal_codegen.generate import carry_out, plan
+    from fal_codegen.overrides import load_overrides
 
     start = time.perf_counter()
     with clear_errors(), progress("Generating") as advance:
@@ -190,6 +191,7 @@ def _generate(project: Project, *, strict: bool = False, **options: Any) -> Sequ
             project.root,
             selection=project.selection,
             models=project.models,
+            overrides=load_overrides(project.overrides),
             progress=advance,
             **options,
         )

@@ -167,11 +167,15 @@ def check(
                 3  could not tell: there is no package, or a source or a document cannot be read
     """
     from fal_codegen.generate import check as run
+    from fal_codegen.overrides import load_overrides
 
     with _could_not_tell():
         project = find_project().changed(schemas=schemas, out=out, package=package)
         selection = project.selection if project.file is not None else None
-        result, difference = run(project.schemas, project.root, selection=selection, jobs=jobs, cold=cold)
+        overrides = load_overrides(project.overrides)
+        result, difference = run(
+            project.schemas, project.root, selection=selection, overrides=overrides, jobs=jobs, cold=cold
+        )
         if difference:
             click.echo(difference, nl=False)
             click.echo(

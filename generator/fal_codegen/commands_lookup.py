@@ -181,7 +181,7 @@ def _draw(console: Console, catalogue: Catalogue, row: Row, module: Module) -> N
         console.print(Text.assemble((name, "bold"), ("  " + printable(module.docs.get(name, "")), "dim")))
         for member in members:
             style = "bold" if member.default is None else ""
-            line = Text.assemble((member.name, style), ": ", (printable(_typed(member)), "cyan"))
-            console.print(Padding(line, (0, 0, 0, 4)))
+            head_line = Text.assemble((member.name, style), ": ", (printable(_typed(member)), "cyan"))
+            console.print(Padding(head_line, (0, 0, 0, 4)))
             if told := _told(member):
                 console.print(Padding(Text(printable(told), style="dim"), (0, 0, 0, 8)))

@@ -22,6 +22,7 @@ import msgspec
 from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path, sha256
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, read_tools, write_lock
+from fal_codegen.overrides import Overrides, load_overrides
 from fal_codegen.prepare import ModelKind
 from fal_codegen.render import GENERATED_MARK, render_package, render_tombstone, templates_folder
 from fal_codegen.selection import Selection
@@ -92,6 +93,7 @@ def plan(
     *,
     selection: Selection | None = None,
     models: ModelKind = "msgspec",
+    overrides: Overrides | None = None,
     jobs: int | None = None,
     cold: bool = False,
     pinned: bool = False,
@@ -104,6 +106,7 @@ def plan(
         root: The package.
         selection: Which endpoints. Default: all.
         models: What the types are.
+        overrides: Corrections of documents. Default: those that come with the generator.
         jobs: Processes to use. Default: one for each processor.
         cold: Generate every module anew, whatever is on disk.
         pinned: Take nothing but what the lock names: the same tools, the same documents.
@@ -118,7 +121,8 @@ def plan(
     rows = read_lock(schemas)
     chosen = selection.of(rows)
     result = Plan()
-    generator = fingerprint()
+    overrides = overrides or load_overrides()
+    generator = fingerprint(overrides.digest)
     recover(root)
     known = {} if cold else _known(root, generator, models)
     todo: list[_Work] = []
@@ -145,7 +149,9 @@ def plan(
             if source is not None and sha256(source) == kept.file:
                 result.files[file], index[id_] = source, kept
                 continue
-        todo.append(_Work(row.module, schema, models, document.entry()))
+        entry, notes = overrides.apply(document.entry())
+        result.diagnostics += notes
+        todo.append(_Work(row.module, schema, models, entry))
 
     total, done = len(todo) + len(index), len(index)
     for work, emitted in zip(todo, _emit_all(todo, jobs), strict=True):
@@ -205,7 +211,13 @@ def carry_out(result: Plan, schemas: Path, root: Path) -> None:
 
 
 def check(
-    schemas: Path, root: Path, *, selection: Selection | None = None, jobs: int | None = None, cold: bool = False
+    schemas: Path,
+    root: Path,
+    *,
+    selection: Selection | None = None,
+    overrides: Overrides | None = None,
+    jobs: int | None = None,
+    cold: bool = False,
 ) -> tuple[Plan, str]:
     """Compare what is committed with what would be generated; return the plan and a unified diff, empty if none.
 
@@ -216,7 +228,7 @@ def check(
     if index is None:
         raise CatalogError(f"{root}: no generated package here ({INDEX_NAME} is missing); run fal-bindings generate")
     selection = selection or Selection(index.selection, index.exclude)
-    result = plan(schemas, root, selection=selection, models=index.models, jobs=jobs, cold=cold)
+    result = plan(schemas, root, selection=selection, models=index.models, overrides=overrides, jobs=jobs, cold=cold)
     result.changes = compare(root, result.files)
     paths = {*result.changes.added, *result.changes.changed, *result.changes.removed}
     # What differs in a module differs in its row of the index too, where only a hash would show it.
@@ -315,9 +327,12 @@ def _collect_rarely() -> None:
 
 
 @functools.cache
-def fingerprint() -> str:
-    """A hash of everything that decides what a schema becomes: the stages' code, the templates, the tools' versions."""
-    parts = [msgspec.json.encode(current_tools())]
+def fingerprint(overrides: str) -> str:
+    """A hash of everything that decides what a schema becomes.
+
+    That is the stages' code, the templates, the tools' versions, and the overrides by their own hash.
+    """
+    parts = [msgspec.json.encode(current_tools()), overrides.encode()]
     folder = Path(__file__).parent
     stages = ("names", "dialect", "prepare", "docs", "model", "render", "emit")
     parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]

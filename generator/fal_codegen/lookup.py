@@ -52,6 +52,8 @@ def shipped() -> Catalogue:
 def search(rows: Iterable[Row], query: str) -> list[Row]:
     """The endpoints whose id, title or category has all words of a query, or else some, the best first."""
     words = _WORDS.findall(query.lower())
+    if not words:
+        return []
     scored = [(_score(row, words), row) for row in rows]
     every = [(score, row) for (found, score), row in scored if found == len(words)]
     best = every or [(score, row) for (found, score), row in scored if found]

@@ -239,8 +239,13 @@ def test_a_type_that_stands_in_two_places_is_told_in_both_and_one_that_holds_its
 
 def test_deep_chains_are_not_comparable_and_stop_nothing() -> None:
     def chain(last: Any) -> Entry:
-        links = {f"N{n}": obj(next=ref(f"N{n + 1}")) for n in range(3000)}
-        return entry(obj(n=ref("N0")), **links, N3000=obj(x=last))
+        def link(n: int) -> Any:
+            schema = ref(f"N{n + 1}")
+            for _ in range(25):
+                schema = {"items": schema}
+            return obj(next=schema)
+
+        return entry(obj(n=ref("N0")), **{f"N{n}": link(n) for n in range(50)}, N50=obj(x=last))
 
     (change,) = compared(chain(TEXT), chain(WHOLE)).changes
     assert (change.kind, change.severity) == ("unreadable", "unknown")

@@ -189,6 +189,9 @@ def test_a_whole_run_over_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {change["endpoint"].partition("/deep-")[0] for change in new} == {"hostile"}
     assert {change["kind"] for change in new} == {"endpoint-added"}
     assert invoke("changelog", "schemas", "files").exit_code == 0
+    report = invoke("doctor", "--schemas", "schemas", "--all")
+    assert "endpoints, " in report.output
+    assert "\x1b" not in report.output + made.output + pulled.output
     modules = existing(work / "out/fal_endpoints")
     assert "fine/one.py" in modules
     for path in modules:

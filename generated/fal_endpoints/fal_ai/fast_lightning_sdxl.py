@@ -69,7 +69,7 @@ class Input(InputModel, kw_only=True):
     Args:
         prompt: What to make, in words. Be concrete about what matters to you, such as subject, setting, style and mood.
         image_size: Size of the image: a named preset, or your own `width` and `height`. Default: "square_hd".
-        num_inference_steps: How many denoising steps to run. More steps can add quality, but take longer.
+        num_inference_steps: How many denoising steps to run. More steps can add quality, but take longer. Default: "4".
         seed: Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation.
         sync_mode: Whether the media come back inside the answer as data URIs, instead of links. They are then not kept in the request history. Default: False.
         num_images: How many images to make in one call. Each one usually adds to the price. Range: 1 to 8. Default: 1.
@@ -90,8 +90,8 @@ class Input(InputModel, kw_only=True):
     ) = default("square_hd")
     """Size of the image: a named preset, or your own `width` and `height`. Default: "square_hd"."""
 
-    num_inference_steps: Literal["1", "2", "4", "8"] = default()
-    """How many denoising steps to run. More steps can add quality, but take longer."""
+    num_inference_steps: Literal["1", "2", "4", "8"] = default("4")
+    """How many denoising steps to run. More steps can add quality, but take longer. Default: "4"."""
 
     seed: int = default()
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation."""

@@ -47,7 +47,7 @@ class Input(InputModel, kw_only=True):
         pro_mode: Whether to spend more steps for better quality. Slower and usually more expensive. Default: False.
         aspect_ratio: Proportions of the picture, width to height. Default: "16:9".
         resolution: How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p".
-        num_frames: How many frames to make; divided by the frame rate it gives the length in seconds. More take longer.
+        num_frames: How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Default: "129".
         enable_safety_checker: Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: False.
     """
 
@@ -69,8 +69,8 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["480p", "580p", "720p"] = default("720p")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p"."""
 
-    num_frames: Literal["129", "85"] = default()
-    """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer."""
+    num_frames: Literal["129", "85"] = default("129")
+    """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Default: "129"."""
 
     enable_safety_checker: bool = default(False)
     """Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: False."""

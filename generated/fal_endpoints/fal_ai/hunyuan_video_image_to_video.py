@@ -46,7 +46,7 @@ class Input(InputModel, kw_only=True):
         seed: Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation.
         aspect_ratio: Proportions of the picture, width to height. Default: "16:9".
         resolution: How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p".
-        num_frames: How many frames to make; divided by the frame rate it gives the length in seconds. More take longer.
+        num_frames: How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Default: "129".
         i2v_stability: Whether to favor stability over lively motion. Default: False.
     """
 
@@ -65,8 +65,8 @@ class Input(InputModel, kw_only=True):
     resolution: Literal["720p"] = default("720p")
     """How detailed the result is. Higher is sharper, but slower and usually more expensive. Default: "720p"."""
 
-    num_frames: Literal["129"] = default()
-    """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer."""
+    num_frames: Literal["129"] = default("129")
+    """How many frames to make; divided by the frame rate it gives the length in seconds. More take longer. Default: "129"."""
 
     i2v_stability: bool = default(False)
     """Whether to favor stability over lively motion. Default: False."""
