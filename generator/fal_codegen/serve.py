@@ -45,6 +45,9 @@ def _latency(ctx: click.Context, param: click.Parameter, value: str) -> str | fl
     help="How long things take: a FACTOR is of realistic, which depends on the endpoint and the input.",
 )
 @click.option(
+    "--hosts", is_flag=True, help="Give each service a port of its own besides, for clients that take hosts only."
+)
+@click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -57,7 +60,13 @@ def _latency(ctx: click.Context, param: click.Parameter, value: str) -> str | fl
     help="Answer from a cassette.",
 )
 def sandbox(
-    host: str, port: int, catalog: Path | None, latency: str | float, record: Path | None, replay: Path | None
+    host: str,
+    port: int,
+    catalog: Path | None,
+    latency: str | float,
+    hosts: bool,
+    record: Path | None,
+    replay: Path | None,
 ) -> None:
     """Serve a stand-in for the platform on this machine: no key, no cost. Ctrl-C ends it."""
     from fal_sandbox import CassetteError, Sandbox
@@ -66,7 +75,7 @@ def sandbox(
     if record is not None and replay is not None:
         raise click.UsageError("--record and --replay exclude each other")
     with clear_errors(also=(BadCatalog, CassetteError)):
-        server = Sandbox(catalog, port, host=host, latency=latency)
+        server = Sandbox(catalog, port, host=host, latency=latency, hosts=hosts)
 
         def announce(url: str) -> None:
             click.echo(f"The sandbox serves {len(server.catalog)} endpoints at {url}. To use it:\n")

@@ -30,9 +30,17 @@ class Addresses:
         url: where the sandbox is, for what lies elsewhere.
         live: the base URL of each service at the platform that is recorded.
         written: the base URL of each service as a cassette has it.
+        alias: another base URL of each service here, if it has two.
     """
 
-    def __init__(self, here: Mapping[str, str], url: str, live: Mapping[str, str], written: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        here: Mapping[str, str],
+        url: str,
+        live: Mapping[str, str],
+        written: Mapping[str, str],
+        alias: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
         self._elsewhere = url + ELSEWHERE
         self._netlocs = {urlsplit(base).netloc for base in here.values()}
@@ -42,6 +50,8 @@ class Addresses:
             for target, second in (("here", here), ("live", live), ("written", written))
             if source != target
         }
+        for target, second in (("live", live), ("written", written)):
+            self._tables["here", target] = _table(alias or {}, second) | self._tables["here", target]
 
     def from_here(self, text: str, to: str) -> str:
         """A request's URL or text as it is at the platform (`live`) or in a cassette (`written`)."""

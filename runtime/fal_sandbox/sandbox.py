@@ -13,6 +13,7 @@ from dataclasses import replace
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from urllib.parse import urlsplit
 
 from fal_sandbox.addresses import Addresses
 from fal_sandbox.cassettes import Cassette, CassetteError
@@ -461,10 +462,14 @@ class Sandbox:
         from fal_runtime.settings import SERVICES as WRITTEN
 
         here = {service: self._state.service_url(service) for service in SERVICES}
-        if mine := [service for service, url in live.items() if url.startswith(self.url)]:
-            text = f"the sandbox would record itself: FAL_{mine[0].upper()}_URL leads to it; pass urls="
-            raise CassetteError(text)
-        return Addresses(here, self.url, live, {service: url for service, (_, url) in WRITTEN.items()})
+        ours = {urlsplit(url).netloc for url in (self.url, *here.values())}
+        if mine := [service for service, url in live.items() if urlsplit(url).netloc in ours]:
+            raise CassetteError(
+                f"the sandbox would record itself: {SERVICES[mine[0]].variable} leads to it; pass urls="
+            )
+        # A service with a port of its own is reached on the common one, too.
+        alias = {name: self.url + service.prefix + service.path for name, service in SERVICES.items()}
+        return Addresses(here, self.url, live, {service: url for service, (_, url) in WRITTEN.items()}, alias)
 
     def reset(self) -> None:
         """Forget all requests, jobs, files, programmes and faults; request ids are not used again."""

@@ -154,6 +154,19 @@ def test_the_official_client_is_recorded_and_replayed(
     assert len(live.admitted) == 2
 
 
+def test_services_with_ports_of_their_own_are_recorded_and_replayed(
+    tmp_path: Path, live: Sandbox, catalog: Catalog
+) -> None:
+    path = tmp_path / "ports.json"
+    with Sandbox(catalog, hosts=True) as here, Client(key=here.key, urls=urls(here)) as client:
+        assert urls(here)["queue"].count("/") == 2
+        with here.record(path, key=LIVE_KEY, urls=urls(live)):
+            recorded = every_verb(client)
+        with here.replay(path):
+            assert every_verb(client) == recorded
+    assert "127.0.0.1" not in path.read_text()
+
+
 def test_no_secret_is_written_down(tmp_path: Path, here: Sandbox, live: Sandbox) -> None:
     path = tmp_path / "secrets.json"
     signed = "https://bucket.example.com/a.png?X-Amz-Signature=5ecre7&X-Amz-Date=1&page=2"

@@ -89,6 +89,16 @@ def test_it_serves_until_ctrl_c(catalog: Path) -> None:
             pass
 
 
+def test_each_service_can_have_its_own_port(catalog: Path) -> None:
+    with running("--port", "0", "--catalog", catalog, "--hosts", "--latency", "zero") as (process, told):
+        queue, direct = httpx.URL(told["FAL_QUEUE_URL"]), httpx.URL(told["FAL_RUN_URL"])
+        assert (queue.path, direct.path) == ("/", "/")
+        assert queue.port != direct.port
+        key = {"authorization": f"Key {told['FAL_KEY']}"}
+        assert httpx.post(direct.join("/me/mine"), json={}, headers=key, trust_env=False).status_code == 200
+        assert interrupted(process) == (0, "")
+
+
 def test_ctrl_c_does_not_wait_for_slow_models(catalog: Path) -> None:
     with running("--port", "0", "--catalog", catalog, "--latency", "1000000") as (process, told):
         address = told["FAL_RUN_URL"].removeprefix("http://").removesuffix("/run").split(":")
