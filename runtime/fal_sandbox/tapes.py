@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from fal_sandbox.addresses import Addresses, without_signature
+from fal_sandbox.addresses import ELSEWHERE, Addresses, without_signature
 from fal_sandbox.blobs import Blob
 from fal_sandbox.bodies import json_response
 from fal_sandbox.cassettes import Cassette, Exchange, answered_text, differences, sent_body
@@ -69,8 +69,11 @@ class Recorder:
         blob: Blob = scope["state"]["blob"]
         content, written = await _request_body(request, blob, self._addresses)
         headers = {name: value for name, value in request.headers.items() if name not in _NOT_SENT}
-        headers["authorization"] = self._keys.get(headers.get("authorization", ""), headers.get("authorization", ""))
-        headers = {name: value for name, value in headers.items() if value}
+        if (given := headers.get("authorization")) in self._keys:
+            headers["authorization"] = self._keys[given]
+            if scope["path"].startswith(ELSEWHERE):
+                # The platform's key is for the platform alone.
+                del headers["authorization"]
         # What is compressed could neither be translated nor read in the cassette.
         headers["accept-encoding"] = "identity"
         url = self._addresses.url + _path(scope)

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as websocket_connect
 
 from fal_endpoints.fal_ai import flux_dev, flux_lora_stream
 from fal_runtime import Client, FalError, Retry
@@ -189,7 +191,6 @@ def test_no_secret_is_written_down(tmp_path: Path, here: Sandbox, live: Sandbox)
 
 def test_files_elsewhere_are_kept_too(tmp_path: Path, here: Sandbox, live: Sandbox, client: Client) -> None:
     with Sandbox(Catalog(), key="x:y") as bucket:
-        bucket.respond("me/file", {"n": 1}, run_seconds=0)
         link = f"{bucket.url}/cdn/thumbnails/unknown.png"
         live.respond("me/mine", {"image": {"url": link}}, run_seconds=0)
         path = tmp_path / "elsewhere.json"
@@ -203,6 +204,8 @@ def test_files_elsewhere_are_kept_too(tmp_path: Path, here: Sandbox, live: Sandb
 
         with here.record(path, key=LIVE_KEY, urls=urls(live)):
             recorded = ask()
+        (request,) = bucket.requests
+        assert "authorization" not in request.headers
     assert recorded[0].startswith(f"{here.url}/elsewhere/http/")
     assert recorded[1] == 404
     assert link in path.read_text()
@@ -358,6 +361,26 @@ def test_a_platform_that_does_not_answer_looks_like_that(tmp_path: Path, here: S
     gone = dict.fromkeys(urls(here), "http://127.0.0.1:1")
     with here.record(tmp_path / "a.json", key=LIVE_KEY, urls=gone), pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{here.url}/api/v1/models", trust_env=False)
+
+
+def test_an_answer_that_breaks_off_is_not_recorded(tmp_path: Path, here: Sandbox, live: Sandbox) -> None:
+    path, key = tmp_path / "a.json", {"authorization": f"Key {here.key}"}
+    live.fail_next("/run/*", status=200, body='{"ima', disconnect=True)
+    with here.record(path, key=LIVE_KEY, urls=urls(live)), pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"{here.environment()['FAL_RUN_URL']}/me/mine", json={}, headers=key, trust_env=False)
+    assert json.loads(path.read_text())["exchanges"] == []
+
+
+def test_a_realtime_connection_is_refused_while_replaying(tmp_path: Path, here: Sandbox) -> None:
+    (tmp_path / "a.json").write_text('{"version": 1, "exchanges": []}')
+    realtime = here.environment()["FAL_REALTIME_URL"]
+
+    def connect() -> None:
+        with here.replay(tmp_path / "a.json"), pytest.raises(InvalidStatus):
+            websocket_connect(f"{realtime}/fal-ai/fast-lcm-diffusion/realtime", proxy=None).close()
+
+    with pytest.raises(CassetteError, match="realtime connections cannot be replayed"):
+        connect()
 
 
 @pytest.mark.parametrize(
