@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import subprocess
@@ -21,7 +22,9 @@ from websockets.sync.server import ServerConnection, serve
 from fal_runtime import Client, Endpoint, Retry, errors
 from fal_runtime.realtime import Reconnected
 from fal_runtime.transport import drive
-from support import Input, Output
+from fal_runtime.values import mapping
+from fal_sandbox import Sandbox
+from support import ECHO, Input, Output
 
 KEY = "id:a-secret-key"
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
@@ -1026,3 +1029,91 @@ except ModuleNotFoundError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "realtime needs websockets; run: pip install 'fal-bindings[realtime]'"
+
+
+class OfSandbox(Talk):
+    """The same over the sandbox, with the client that the environment describes."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.client = Client(retry=Retry(base=0.01, cap=0.02))
+
+
+@pytest.fixture(params=["blocking", "async"])
+def platform(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[OfSandbox]:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
+    talk = OfSandbox(request.param)
+    yield talk
+    talk.client.close()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"token_endpoint": "/tokens/realtime"}, {"key_in_header": True}, {"path": "/ws"}]
+)
+def test_with_each_right_at_the_platform(platform: OfSandbox, sandbox: Sandbox, options: Any) -> None:
+    assert platform(ask, endpoint=Endpoint[Any, Any](ECHO, Input, Output), **options) == Output(text="hello")
+    assert [(job.service, job.input) for job in sandbox.admitted] == [("realtime", {"prompt": "x"})]
+    paths = [request.path for request in sandbox.requests]
+    token = [] if options.get("key_in_header") else ["/rest" + options.get("token_endpoint", "/tokens/")]
+    assert paths == [*token, f"/realtime/{ECHO}{options.get('path', '/realtime')}"]
+
+
+def test_a_wrong_key_at_the_platform(platform: OfSandbox, sandbox: Sandbox) -> None:
+    platform.client = platform.client.with_options(key="wrong")
+
+    async def scenario(c: Both) -> None:
+        with pytest.raises(errors.AuthenticationError):
+            await ask(c)
+
+    platform(scenario, endpoint=Endpoint[Any, Any](ECHO, Input, Output))
+    platform(scenario, endpoint=Endpoint[Any, Any](ECHO, Input, Output), key_in_header=True)
+    assert sandbox.admitted == []
+
+
+def test_idle_time_at_the_platform(platform: OfSandbox, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0, session_timeout=0.05)
+
+    async def scenario(c: Both) -> None:
+        for _ in range(2):
+            await c.send(Input(prompt="x"))
+            assert await c.all() == [Output(text="hello")]
+
+    platform(scenario, endpoint=Endpoint[Any, Any](ECHO, Input, Output))
+    assert len(sandbox.admitted) == 2
+
+
+@pytest.mark.parametrize("fault", [{"disconnect": True}, {"close_code": 1008}, {"close_code": 1011}])
+def test_no_fault_has_an_input_admitted_twice(platform: OfSandbox, sandbox: Sandbox, fault: Any) -> None:
+    sandbox.fail_next("/realtime/*", after_frames=1, **fault)
+
+    async def scenario(c: Both) -> None:
+        assert await ask(c, "x") == Output(text="hello")
+        # The connection ends about now: "y" goes into it and is lost, or finds it gone and goes into the next one.
+        with contextlib.suppress(errors.RealtimeError):
+            assert await ask(c, "y") == Output(text="hello")
+        assert await ask(c, "z") == Output(text="hello")
+
+    platform(scenario, endpoint=Endpoint[Any, Any](ECHO, Input, Output))
+    prompts = [mapping(job.input)["prompt"] for job in sandbox.admitted]
+    assert sorted(prompts) == sorted(set(prompts))
+    assert {"x", "z"} <= set(prompts)
+
+
+def test_many_connections_at_once(sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
+    endpoint = Endpoint[Input, Output](ECHO, Input, Output)
+
+    async def one(client: Client) -> list[Output]:
+        async with endpoint.realtime_async(client=client) as connection:
+            for _ in range(3):
+                await connection.send(Input(prompt="x"))
+            return [await connection.recv(20) for _ in range(3)]
+
+    async def main() -> None:
+        async with Client() as client:
+            outcomes = await asyncio.gather(*(one(client) for _ in range(50)))
+        assert outcomes == [[Output(text="hello")] * 3] * 50
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    assert len(sandbox.admitted) == 150
