@@ -96,6 +96,8 @@ class Prepared:
     aliases: tuple[tuple[str, Schema], ...]
     """`Input` and `Output`, where they are not classes."""
     diagnostics: tuple[Diagnostic, ...]
+    streams: bool = False
+    """Whether the platform says that it streams."""
     doc: str = ""
     """The module's text (see `docs`)."""
 
@@ -293,6 +295,7 @@ class _Document:
                 (name, relabelled(schema, labels)) for name, schema in roots.items() if "class" not in schema
             ),
             diagnostics=tuple(self.diagnostics),
+            streams=bool(metadata.get("stream_url")) or self.endpoint_id.endswith("/stream"),
         )
 
     def _input(self, place: _Place) -> Schema:

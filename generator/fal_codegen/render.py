@@ -99,6 +99,7 @@ def render_module(prepared: Prepared, types: str, *, sha256: str) -> str:
             header=Header(prepared.endpoint_id, sha256, VERSION),
             doc=docstring(prepared.doc),
             types=types,
+            verbs=VERBS if prepared.streams else _ALWAYS,
             endpoint=lay_out(f"endpoint: Endpoint[Input, Output] = Endpoint({prepared.endpoint_id!r}, Input, Output)"),
         )
     )
@@ -137,19 +138,21 @@ def render_tombstone(row: Locked) -> str:
     )
 
 
-VERBS = (
+_ALWAYS = (
     "run",
     "run_async",
     "submit",
     "submit_async",
     "subscribe",
     "subscribe_async",
-    "stream",
-    "stream_async",
     "realtime",
+    "realtime_async",
     "handle",
     "parse_webhook",
+    "parse_webhook_async",
 )
+_STREAMING = ("stream", "stream_async")
+VERBS = (*_ALWAYS, *_STREAMING)
 """What a module may offer beside its types, and so what a tombstone must say of."""
 
 LINE_LENGTH = 120

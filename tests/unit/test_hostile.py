@@ -39,6 +39,7 @@ VERBS = frozenset(
         "handle",
         "with_result",
         "parse_webhook",
+        "parse_webhook_async",
         "realtime",
         "realtime_async",
     ]

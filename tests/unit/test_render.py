@@ -94,7 +94,11 @@ submit = endpoint.submit
 submit_async = endpoint.submit_async
 subscribe = endpoint.subscribe
 subscribe_async = endpoint.subscribe_async
+realtime = endpoint.realtime
+realtime_async = endpoint.realtime_async
 handle = endpoint.handle
+parse_webhook = endpoint.parse_webhook
+parse_webhook_async = endpoint.parse_webhook_async
 with_result = endpoint.with_result
 '''
 

@@ -114,7 +114,7 @@ def test_waits_are_jittered_below_a_doubling_bound() -> None:
         ("submit", 502, {}, False, True),
         ("submit", 502, {"x-fal-request-id": "1"}, False, False),
         ("run", 504, {}, False, True),
-        ("run", 504, {"x-fal-request-timeout-type": "user"}, False, True),
+        ("run", 504, {"x-fal-request-timeout-type": "user"}, False, False),
         ("status", 503, {"x-fal-request-id": "1"}, True, False),
         ("status", 404, {}, False, False),
         ("result", 500, {"x-fal-request-id": "1"}, False, False),
