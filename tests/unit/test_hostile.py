@@ -54,6 +54,7 @@ NAMES = CALLED.union(
         "InputModel",
         "Literal",
         "MediaFile",
+        "OneOf",
         "OutputModel",
         "TypeAlias",
         "bool",
