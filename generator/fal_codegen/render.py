@@ -100,7 +100,7 @@ def render_module(prepared: Prepared, types: str, *, sha256: str) -> str:
             doc=docstring(prepared.doc),
             types=types,
             verbs=VERBS if prepared.streams else _ALWAYS,
-            endpoint=lay_out(f"endpoint: Endpoint[Input, Output] = Endpoint({prepared.endpoint_id!r}, Input, Output)"),
+            endpoint=lay_out(f"endpoint = Endpoint({prepared.endpoint_id!r}, Input, Output)"),
         )
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fal_runtime import queue
 from fal_runtime.client import Channel, Client, blocking, running
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fal_runtime.webhooks import Headers, WebhookEvent, WebhookOptions
     from fal_runtime.wire import WireOptions
 
+
 __all__ = [
     "CallOptions",
     "Endpoint",
@@ -41,6 +42,17 @@ O = TypeVar("O")  # noqa: E741
 O_co = TypeVar("O_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
+
+if (
+    TYPE_CHECKING
+):  # `typing` has it with a default from Python 3.13 on; without one, each `Endpoint[I, O]` would need it
+    from typing_extensions import ParamSpec
+
+    P = ParamSpec("P", default=...)
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
 
 
 class CallOptions(TypedDict, total=False):
@@ -170,8 +182,12 @@ class Handle(Generic[R_co]):
         return await queue.cancel(running(self._client), self._job)
 
 
-class Verbs(Generic[I, O_co, R_co]):
-    """What can be done with one endpoint. `R` is what a finished request gives: an `Output`, or a `Result` of it."""
+class Verbs(Generic[I, O_co, R_co, P]):
+    """What can be done with one endpoint. `R` is what a finished request gives: an `Output`, or a `Result` of it.
+
+    A verb takes an input and options; or a dict of the input's fields, by their names on the wire, and options; or the
+    fields alone, by keyword. However it is called, the same is checked and sent.
+    """
 
     def __init__(self, endpoint_id: str, input: Any, output: Any, pick: Callable[[Result[Any]], R_co]) -> None:
         self.id = endpoint_id
@@ -182,8 +198,23 @@ class Verbs(Generic[I, O_co, R_co]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
 
+    def _told(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The input and the options of a call. Where no input is given, what is named are its fields."""
+        if len(given) == 1:
+            return given[0], named
+        if given:
+            raise TypeError(f"a verb takes one input, not {len(given)} values; options are given by name")
+        try:
+            return self.input_type(**named), {}
+        except TypeError as error:
+            if misplaced := SubscribeOptions.__annotations__.keys() & named.keys():
+                words = ", ".join(sorted(misplaced))
+                text = f"options ({words}) go with an input: subscribe(Input(...), {min(misplaced)}=...)"
+                raise TypeError(f"{error}; {text}") from None
+            raise
+
     async def _perform(
-        self, operation: Callable[..., Awaitable[T]], channel: Channel, input: I, options: Mapping[str, Any]
+        self, operation: Callable[..., Awaitable[T]], channel: Channel, input: Any, options: Mapping[str, Any]
     ) -> T:
         """Check the input, upload the files in it, and do an operation with the options that concern the wire."""
         from fal_runtime.file_inputs import Files
@@ -199,7 +230,11 @@ class Verbs(Generic[I, O_co, R_co]):
                 wire["timeout"] = deadline.left()
         return await operation(channel, self.id, self.output_type, body, **wire)
 
-    def run(self, input: I, **options: Unpack[RunOptions]) -> R_co:
+    @overload
+    def run(self, input: I | dict[str, Any], /, **options: Unpack[RunOptions]) -> R_co: ...
+    @overload
+    def run(self, *none: P.args, **fields: P.kwargs) -> R_co: ...
+    def run(self, *given: Any, **options: Any) -> R_co:
         """Run the endpoint on one connection and return its output. For quick endpoints; else `subscribe`.
 
         Raises:
@@ -207,15 +242,25 @@ class Verbs(Generic[I, O_co, R_co]):
             SubmissionUnknownError: if the connection broke after the request had left.
             FalError: any other; see `fal_runtime.errors`.
         """
+        value, options = self._told(given, options)
         channel = blocking(options.get("client"))
-        return self._pick(drive(self._perform(run, channel, input, options)))
+        return self._pick(drive(self._perform(run, channel, value, options)))
 
-    async def run_async(self, input: I, **options: Unpack[RunOptions]) -> R_co:
+    @overload
+    async def run_async(self, input: I | dict[str, Any], /, **options: Unpack[RunOptions]) -> R_co: ...
+    @overload
+    async def run_async(self, *none: P.args, **fields: P.kwargs) -> R_co: ...
+    async def run_async(self, *given: Any, **options: Any) -> R_co:
         """Run the endpoint on one connection and return its output, as `run` does."""
+        value, options = self._told(given, options)
         channel = running(options.get("client"))
-        return self._pick(await self._perform(run, channel, input, options))
+        return self._pick(await self._perform(run, channel, value, options))
 
-    def submit(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
+    @overload
+    def submit(self, input: I | dict[str, Any], /, **options: Unpack[SubmitOptions]) -> Handle[R_co]: ...
+    @overload
+    def submit(self, *none: P.args, **fields: P.kwargs) -> Handle[R_co]: ...
+    def submit(self, *given: Any, **options: Any) -> Handle[R_co]:
         """Put a request into the queue and return its handle at once. It runs whether or not anyone waits.
 
         Raises:
@@ -223,17 +268,27 @@ class Verbs(Generic[I, O_co, R_co]):
             SubmissionUnknownError: if the connection broke after the request had left.
             FalError: any other; see `fal_runtime.errors`.
         """
+        value, options = self._told(given, options)
         client = options.get("client")
-        job = drive(self._perform(_submit, blocking(client), input, options))
+        job = drive(self._perform(_submit, blocking(client), value, options))
         return Handle(job, self._pick, client)
 
-    async def submit_async(self, input: I, **options: Unpack[SubmitOptions]) -> Handle[R_co]:
+    @overload
+    async def submit_async(self, input: I | dict[str, Any], /, **options: Unpack[SubmitOptions]) -> Handle[R_co]: ...
+    @overload
+    async def submit_async(self, *none: P.args, **fields: P.kwargs) -> Handle[R_co]: ...
+    async def submit_async(self, *given: Any, **options: Any) -> Handle[R_co]:
         """Put a request into the queue and return its handle at once, as `submit` does."""
+        value, options = self._told(given, options)
         client = options.get("client")
-        job = await self._perform(_submit, running(client), input, options)
+        job = await self._perform(_submit, running(client), value, options)
         return Handle(job, self._pick, client)
 
-    def subscribe(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
+    @overload
+    def subscribe(self, input: I | dict[str, Any], /, **options: Unpack[SubscribeOptions]) -> R_co: ...
+    @overload
+    def subscribe(self, *none: P.args, **fields: P.kwargs) -> R_co: ...
+    def subscribe(self, *given: Any, **options: Any) -> R_co:
         """Submit a request, wait for its end and return its output.
 
         Leaving early for whatever reason (a timeout, Ctrl-C, an error in a callback) cancels the request.
@@ -243,27 +298,45 @@ class Verbs(Generic[I, O_co, R_co]):
             TimeoutExpired: if a clock ran out.
             FalError: any other; see `fal_runtime.errors`.
         """
+        value, options = self._told(given, options)
         channel = blocking(options.get("client"))
-        return self._pick(drive(self._perform(queue.subscribe, channel, input, options)))
+        return self._pick(drive(self._perform(queue.subscribe, channel, value, options)))
 
-    async def subscribe_async(self, input: I, **options: Unpack[SubscribeOptions]) -> R_co:
+    @overload
+    async def subscribe_async(self, input: I | dict[str, Any], /, **options: Unpack[SubscribeOptions]) -> R_co: ...
+    @overload
+    async def subscribe_async(self, *none: P.args, **fields: P.kwargs) -> R_co: ...
+    async def subscribe_async(self, *given: Any, **options: Any) -> R_co:
         """Submit a request, wait for its end and return its output, as `subscribe` does."""
+        value, options = self._told(given, options)
         channel = running(options.get("client"))
-        return self._pick(await self._perform(queue.subscribe, channel, input, options))
+        return self._pick(await self._perform(queue.subscribe, channel, value, options))
 
-    def stream(self, input: I, **options: Unpack[StreamOptions]) -> EventStream[O_co, R_co]:
+    @overload
+    def stream(self, input: I | dict[str, Any], /, **options: Unpack[StreamOptions]) -> EventStream[O_co, R_co]: ...
+    @overload
+    def stream(self, *none: P.args, **fields: P.kwargs) -> EventStream[O_co, R_co]: ...
+    def stream(self, *given: Any, **options: Any) -> EventStream[O_co, R_co]:
         """Run the endpoint and iterate over its outputs as they come; the last one, or `done()`, is the final one.
 
         The request is sent when the first event is asked for; `EventStream` says what is raised then.
         """
+        value, options = self._told(given, options)
         return EventStream(
-            lambda: self._perform(open_stream, blocking(options.get("client")), input, options), self._pick
+            lambda: self._perform(open_stream, blocking(options.get("client")), value, options), self._pick
         )
 
-    def stream_async(self, input: I, **options: Unpack[StreamOptions]) -> AsyncEventStream[O_co, R_co]:
+    @overload
+    def stream_async(
+        self, input: I | dict[str, Any], /, **options: Unpack[StreamOptions]
+    ) -> AsyncEventStream[O_co, R_co]: ...
+    @overload
+    def stream_async(self, *none: P.args, **fields: P.kwargs) -> AsyncEventStream[O_co, R_co]: ...
+    def stream_async(self, *given: Any, **options: Any) -> AsyncEventStream[O_co, R_co]:
         """Run the endpoint and iterate over its outputs with `async for`, as `stream` does. It is not awaited."""
+        value, options = self._told(given, options)
         return AsyncEventStream(
-            lambda: self._perform(open_stream, running(options.get("client")), input, options), self._pick
+            lambda: self._perform(open_stream, running(options.get("client")), value, options), self._pick
         )
 
     def realtime(
@@ -341,7 +414,7 @@ def _itself(result: Result[Any]) -> Any:
     return result
 
 
-class Endpoint(Verbs[I, O, O]):
+class Endpoint(Verbs[I, O, O, P]):
     """One endpoint, typed: each verb takes an `Input` and gives an `Output`.
 
     Args:
@@ -350,11 +423,16 @@ class Endpoint(Verbs[I, O, O]):
         output: The type of outputs.
     """
 
-    def __init__(self, endpoint_id: str, input: Any, output: Any) -> None:
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types):
+            return super().__class_getitem__((*types, ...) if len(types) == 2 else types)
+
+    def __init__(self, endpoint_id: str, input: Callable[P, I], output: Callable[..., O]) -> None:
         super().__init__(endpoint_id, input, output, _data)
 
     @property
-    def with_result(self) -> Verbs[I, O, Result[O]]:
+    def with_result(self) -> Verbs[I, O, Result[O], P]:
         """The same verbs, each giving a `Result`: the output, and what else the platform said about the request."""
         return Verbs(self.id, self.input_type, self.output_type, _itself)
 

@@ -102,6 +102,21 @@ def blocking_verbs() -> None:
     assert_type(flux_dev.endpoint.run(REQUEST), flux_dev.Output)
 
 
+def three_ways_to_call() -> None:
+    assert_type(flux_dev.subscribe({"prompt": "a cat", "image_size": {"width": 640}}, logs=True), flux_dev.Output)
+    assert_type(flux_dev.subscribe(prompt="a cat", num_images=2, output_format="png"), flux_dev.Output)
+    assert_type(flux_dev.run(prompt="a cat", image_size=flux_dev.ImageSize(width=640)), flux_dev.Output)
+    assert_type(flux_dev.submit(prompt="a cat", seed=None), Handle[flux_dev.Output])
+    assert_type(flux_dev.endpoint.stream(prompt="a cat"), EventStream[flux_dev.Output, flux_dev.Output])
+    assert_type(flux_dev.with_result.run(prompt="a cat"), Result[flux_dev.Output])
+
+
+async def three_ways_to_call_async() -> None:
+    assert_type(await flux_dev.subscribe_async({"prompt": "a cat"}), flux_dev.Output)
+    assert_type(await flux_dev.subscribe_async(prompt="a cat"), flux_dev.Output)
+    assert_type(await flux_dev.with_result.submit_async(prompt="a cat"), Handle[Result[flux_dev.Output]])
+
+
 async def async_verbs() -> None:
     assert_type(await flux_dev.run_async(REQUEST), flux_dev.Output)
     assert_type(await flux_dev.subscribe_async(REQUEST), flux_dev.Output)

@@ -36,6 +36,7 @@ PLACES = {
         "flux_dev.ImageSize(|",
         'request = flux_dev.Input(prompt="a cat")\nrequest.|',
         'flux_dev.subscribe(flux_dev.Input(prompt="a cat"), |',
+        'flux_dev.subscribe(prompt="a cat", output_format="|")',
         f"{OUTPUT}output.|",
         f"{OUTPUT}output.images[0].|",
         'job = flux_dev.submit(flux_dev.Input(prompt="a cat"))\njob.|',
@@ -44,6 +45,7 @@ PLACES = {
         "flux_dev.Input(|",
         "flux_dev.Input(num_images=|",
         'flux_dev.Input(prompt="a cat", image_size=|)',
+        'flux_dev.subscribe(prompt="a cat", num_images=|)',
     ],
     "hover": [
         "flux|_dev",
@@ -75,6 +77,10 @@ WRONG = [
     'flux_dev.run(flux_dev.Input(prompt="a cat")).images[0].uri',
     'flux_dev.submit(flux_dev.Input(prompt="a cat")).images',
     'flux_dev.subscribe(flux_dev.Input(prompt="a cat"), logs="yes")',
+    'flux_dev.subscribe(flux_dev.Input(prompt="a cat"), log=True)',
+    'flux_dev.subscribe(promt="a cat")',
+    'flux_dev.subscribe(prompt="a cat", output_format="gif")',
+    'flux_dev.subscribe("a cat")',
 ]
 
 
@@ -190,7 +196,7 @@ def ask_jedi(what: str, place: str, folder: Path) -> str:
     line, column = before.count("\n") + 1, len(before.rpartition("\n")[2])
     if what == "completion":
         names = [each.name_with_symbols for each in script.complete(line, column) if not each.name.startswith("_")]
-        return bullets([name for name in names if name.endswith("=")] or names[:40])
+        return bullets(names if before.endswith(".") else [name for name in names if name.endswith("=")])
     if what == "signatureHelp":
         texts = (re.sub(r"\s+", " ", each.to_string()) for each in script.get_signatures(line, column))
         return "\n\n".join(f"```python\n{text}\n```" for text in texts)

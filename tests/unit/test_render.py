@@ -87,7 +87,7 @@ class Output(OutputModel, kw_only=True):
     image: Image
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("acme/thing", Input, Output)
+endpoint = Endpoint("acme/thing", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

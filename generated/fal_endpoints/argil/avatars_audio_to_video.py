@@ -103,7 +103,7 @@ class Output(OutputModel, kw_only=True):
     """Why moderation failed, if it did."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("argil/avatars/audio-to-video", Input, Output)
+endpoint = Endpoint("argil/avatars/audio-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -83,7 +83,7 @@ class Output(OutputModel, kw_only=True):
     """Extra facts about the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("beatoven/sound-effect-generation", Input, Output)
+endpoint = Endpoint("beatoven/sound-effect-generation", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -39,7 +39,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bria/fibo-edit/edit/structured_instruction", Input, Output)
+endpoint = Endpoint("bria/fibo-edit/edit/structured_instruction", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

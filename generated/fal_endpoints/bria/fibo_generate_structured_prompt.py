@@ -210,7 +210,7 @@ class Input(InputModel, kw_only=True):
     """Number that fixes the randomness. The same seed and inputs give (nearly) the same result; change it for a variation. Default: 5555."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bria/fibo/generate/structured_prompt", Input, Output)
+endpoint = Endpoint("bria/fibo/generate/structured_prompt", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

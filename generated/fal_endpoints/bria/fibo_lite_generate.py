@@ -270,7 +270,7 @@ class Input(InputModel, kw_only=True):
     """Whether the media come back inside the answer as data URIs, instead of links. They are then not kept in the request history. Default: False."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bria/fibo-lite/generate", Input, Output)
+endpoint = Endpoint("bria/fibo-lite/generate", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -95,7 +95,7 @@ class Output(OutputModel, kw_only=True):
     """The finished image; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bria/text-to-image/3.2", Input, Output)
+endpoint = Endpoint("bria/text-to-image/3.2", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

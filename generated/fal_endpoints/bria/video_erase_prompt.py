@@ -82,7 +82,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bria/video/erase/prompt", Input, Output)
+endpoint = Endpoint("bria/video/erase/prompt", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -131,7 +131,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("bytedance/lynx", Input, Output)
+endpoint = Endpoint("bytedance/lynx", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

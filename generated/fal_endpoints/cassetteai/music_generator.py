@@ -59,7 +59,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("cassetteai/music-generator", Input, Output)
+endpoint = Endpoint("cassetteai/music-generator", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

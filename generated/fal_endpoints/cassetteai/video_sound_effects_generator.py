@@ -79,7 +79,7 @@ class Input(InputModel, kw_only=True):
     """Video to make the sound for."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("cassetteai/video-sound-effects-generator", Input, Output)
+endpoint = Endpoint("cassetteai/video-sound-effects-generator", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -83,7 +83,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("clarityai/crystal-video-upscaler", Input, Output)
+endpoint = Endpoint("clarityai/crystal-video-upscaler", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

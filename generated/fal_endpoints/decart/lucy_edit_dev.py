@@ -71,7 +71,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("decart/lucy-edit/dev", Input, Output)
+endpoint = Endpoint("decart/lucy-edit/dev", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

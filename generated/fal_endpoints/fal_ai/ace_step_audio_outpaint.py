@@ -131,7 +131,7 @@ class Output(OutputModel, kw_only=True):
     """Lyrics of the music."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ace-step/audio-outpaint", Input, Output)
+endpoint = Endpoint("fal-ai/ace-step/audio-outpaint", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

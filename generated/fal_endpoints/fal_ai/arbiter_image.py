@@ -46,7 +46,7 @@ class Output(OutputModel, kw_only=True):
     """The scores, one set per input."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/arbiter/image", Input, Output)
+endpoint = Endpoint("fal-ai/arbiter/image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
     """The items to work on, one entry each."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/arbiter/image/image", Input, Output)
+endpoint = Endpoint("fal-ai/arbiter/image/image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -50,7 +50,7 @@ class Input(InputModel, kw_only=True):
     """The items to work on, one entry each."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/arbiter/image/text", Input, Output)
+endpoint = Endpoint("fal-ai/arbiter/image/text", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

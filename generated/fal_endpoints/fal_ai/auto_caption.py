@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """Where to download the finished video."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/auto-caption", Input, Output)
+endpoint = Endpoint("fal-ai/auto-caption", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -121,7 +121,7 @@ class Output(OutputModel, kw_only=True):
     """The mask as a video: white marks what was found."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/birefnet/v2/video", Input, Output)
+endpoint = Endpoint("fal-ai/birefnet/v2/video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

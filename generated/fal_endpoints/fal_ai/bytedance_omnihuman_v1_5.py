@@ -78,7 +78,7 @@ class Output(OutputModel, kw_only=True):
     """Length in seconds."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/bytedance/omnihuman/v1.5", Input, Output)
+endpoint = Endpoint("fal-ai/bytedance/omnihuman/v1.5", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """How many tokens the call used."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/bytedance/seed3d/image-to-3d", Input, Output)
+endpoint = Endpoint("fal-ai/bytedance/seed3d/image-to-3d", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -70,7 +70,7 @@ class Output(OutputModel, kw_only=True):
     """Length in seconds."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/bytedance-upscaler/upscale/video", Input, Output)
+endpoint = Endpoint("fal-ai/bytedance-upscaler/upscale/video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -28,7 +28,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/bytedance/video-stylize", Input, Output)
+endpoint = Endpoint("fal-ai/bytedance/video-stylize", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

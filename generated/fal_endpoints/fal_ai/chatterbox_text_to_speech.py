@@ -44,7 +44,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/chatterbox/text-to-speech", Input, Output)
+endpoint = Endpoint("fal-ai/chatterbox/text-to-speech", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -107,7 +107,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/chatterbox/text-to-speech/multilingual", Input, Output)
+endpoint = Endpoint("fal-ai/chatterbox/text-to-speech/multilingual", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

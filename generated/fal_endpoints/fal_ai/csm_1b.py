@@ -90,7 +90,7 @@ class Input(InputModel, kw_only=True):
     """Recordings of the speakers, so that their voices carry over."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/csm-1b", Input, Output)
+endpoint = Endpoint("fal-ai/csm-1b", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

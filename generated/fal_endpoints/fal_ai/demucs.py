@@ -103,7 +103,7 @@ class Output(OutputModel, kw_only=True):
     """The piano, on its own."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/demucs", Input, Output)
+endpoint = Endpoint("fal-ai/demucs", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

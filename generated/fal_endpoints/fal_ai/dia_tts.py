@@ -52,7 +52,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/dia-tts", Input, Output)
+endpoint = Endpoint("fal-ai/dia-tts", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

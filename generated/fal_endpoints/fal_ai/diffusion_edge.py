@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """The finished image; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/diffusion-edge", Input, Output)
+endpoint = Endpoint("fal-ai/diffusion-edge", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -79,7 +79,7 @@ class Output(OutputModel, kw_only=True):
     """Language it was translated to, as a code."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/elevenlabs/dubbing", Input, Output)
+endpoint = Endpoint("fal-ai/elevenlabs/dubbing", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -87,7 +87,7 @@ class Output(OutputModel, kw_only=True):
     """The single words, each with its time."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/elevenlabs/speech-to-text/scribe-v2", Input, Output)
+endpoint = Endpoint("fal-ai/elevenlabs/speech-to-text/scribe-v2", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

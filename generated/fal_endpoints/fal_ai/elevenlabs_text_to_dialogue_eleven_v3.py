@@ -109,7 +109,7 @@ class Input(InputModel, kw_only=True):
     """Language of the text or speech, as a code such as `en`."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/elevenlabs/text-to-dialogue/eleven-v3", Input, Output)
+endpoint = Endpoint("fal-ai/elevenlabs/text-to-dialogue/eleven-v3", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

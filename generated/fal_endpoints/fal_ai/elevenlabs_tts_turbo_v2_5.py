@@ -95,7 +95,7 @@ class Output(OutputModel, kw_only=True):
     """When each piece is heard."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/elevenlabs/tts/turbo-v2.5", Input, Output)
+endpoint = Endpoint("fal-ai/elevenlabs/tts/turbo-v2.5", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

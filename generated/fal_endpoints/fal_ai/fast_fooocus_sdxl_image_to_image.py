@@ -165,7 +165,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/fast-fooocus-sdxl/image-to-image", Input, Output)
+endpoint = Endpoint("fal-ai/fast-fooocus-sdxl/image-to-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -71,7 +71,7 @@ class Input(InputModel, kw_only=True):
     """The tracks of the film; all play at the same time."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ffmpeg-api/compose", Input, Output)
+endpoint = Endpoint("fal-ai/ffmpeg-api/compose", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -150,7 +150,7 @@ class Output(OutputModel, kw_only=True):
     """The loudness measured before and after."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ffmpeg-api/loudnorm", Input, Output)
+endpoint = Endpoint("fal-ai/ffmpeg-api/loudnorm", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

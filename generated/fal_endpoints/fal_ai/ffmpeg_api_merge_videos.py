@@ -86,7 +86,7 @@ class Output(OutputModel, kw_only=True):
     """Extra facts about the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ffmpeg-api/merge-videos", Input, Output)
+endpoint = Endpoint("fal-ai/ffmpeg-api/merge-videos", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -234,7 +234,7 @@ class Output(OutputModel, kw_only=True):
     """What was found out about the file."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ffmpeg-api/metadata", Input, Output)
+endpoint = Endpoint("fal-ai/ffmpeg-api/metadata", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -56,7 +56,7 @@ class Output(OutputModel, kw_only=True):
     """How many decimal places the values have."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ffmpeg-api/waveform", Input, Output)
+endpoint = Endpoint("fal-ai/ffmpeg-api/waveform", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

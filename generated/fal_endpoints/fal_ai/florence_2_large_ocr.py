@@ -29,7 +29,7 @@ class Output(OutputModel, kw_only=True):
     """The answer, as text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/florence-2-large/ocr", Input, Output)
+endpoint = Endpoint("fal-ai/florence-2-large/ocr", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

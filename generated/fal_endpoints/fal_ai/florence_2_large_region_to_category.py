@@ -59,7 +59,7 @@ class Input(InputModel, kw_only=True):
     """Part of the picture to look at."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/florence-2-large/region-to-category", Input, Output)
+endpoint = Endpoint("fal-ai/florence-2-large/region-to-category", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

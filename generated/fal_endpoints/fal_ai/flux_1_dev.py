@@ -124,7 +124,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/flux-1/dev", Input, Output)
+endpoint = Endpoint("fal-ai/flux-1/dev", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

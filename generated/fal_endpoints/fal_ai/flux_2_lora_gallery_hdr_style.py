@@ -128,7 +128,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/flux-2-lora-gallery/hdr-style", Input, Output)
+endpoint = Endpoint("fal-ai/flux-2-lora-gallery/hdr-style", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -91,7 +91,7 @@ class Output(OutputModel, kw_only=True):
     """The training data as prepared, to check it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/flux-krea-trainer", Input, Output)
+endpoint = Endpoint("fal-ai/flux-krea-trainer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

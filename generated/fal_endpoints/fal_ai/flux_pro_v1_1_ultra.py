@@ -115,7 +115,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/flux-pro/v1.1-ultra", Input, Output)
+endpoint = Endpoint("fal-ai/flux-pro/v1.1-ultra", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

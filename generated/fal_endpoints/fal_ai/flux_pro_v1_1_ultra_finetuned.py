@@ -123,7 +123,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/flux-pro/v1.1-ultra-finetuned", Input, Output)
+endpoint = Endpoint("fal-ai/flux-pro/v1.1-ultra-finetuned", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -91,7 +91,7 @@ class Output(OutputModel, kw_only=True):
     """What the model says about the images, as text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/gemini-25-flash-image", Input, Output)
+endpoint = Endpoint("fal-ai/gemini-25-flash-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -103,7 +103,7 @@ class Output(OutputModel, kw_only=True):
     """What the model says about the images, as text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/gemini-3-pro-image-preview", Input, Output)
+endpoint = Endpoint("fal-ai/gemini-3-pro-image-preview", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

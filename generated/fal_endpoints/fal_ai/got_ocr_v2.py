@@ -37,7 +37,7 @@ class Output(OutputModel, kw_only=True):
     """The answers as text, one per input."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/got-ocr/v2", Input, Output)
+endpoint = Endpoint("fal-ai/got-ocr/v2", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

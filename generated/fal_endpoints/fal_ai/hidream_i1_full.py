@@ -100,7 +100,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/hidream-i1-full", Input, Output)
+endpoint = Endpoint("fal-ai/hidream-i1-full", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -106,7 +106,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/hunyuan3d-v3/sketch-to-3d", Input, Output)
+endpoint = Endpoint("fal-ai/hunyuan3d-v3/sketch-to-3d", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -72,7 +72,7 @@ class Output(OutputModel, kw_only=True):
     """The finished 3D world."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/hunyuan_world/image-to-world", Input, Output)
+endpoint = Endpoint("fal-ai/hunyuan_world/image-to-world", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

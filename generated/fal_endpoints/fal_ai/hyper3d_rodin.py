@@ -146,7 +146,7 @@ class Output(OutputModel, kw_only=True):
     """The texture images of the model."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/hyper3d/rodin", Input, Output)
+endpoint = Endpoint("fal-ai/hyper3d/rodin", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

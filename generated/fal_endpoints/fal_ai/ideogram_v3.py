@@ -243,7 +243,7 @@ class Input(InputModel, kw_only=True):
     """What to keep out of the result, in words. Describe the unwanted thing itself; no need to write `no`. Default: ""."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ideogram/v3", Input, Output)
+endpoint = Endpoint("fal-ai/ideogram/v3", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -87,7 +87,7 @@ class Output(OutputModel, kw_only=True):
     """What the model says about the images, as text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/imagen4/preview/fast", Input, Output)
+endpoint = Endpoint("fal-ai/imagen4/preview/fast", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -29,7 +29,7 @@ class Output(OutputModel, kw_only=True):
     """How likely the image is not safe for work, from 0 to 1."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/imageutils/nsfw", Input, Output)
+endpoint = Endpoint("fal-ai/imageutils/nsfw", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

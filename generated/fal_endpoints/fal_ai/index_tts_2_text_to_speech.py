@@ -122,7 +122,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/index-tts-2/text-to-speech", Input, Output)
+endpoint = Endpoint("fal-ai/index-tts-2/text-to-speech", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

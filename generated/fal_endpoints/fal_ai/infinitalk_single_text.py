@@ -112,7 +112,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/infinitalk/single-text", Input, Output)
+endpoint = Endpoint("fal-ai/infinitalk/single-text", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

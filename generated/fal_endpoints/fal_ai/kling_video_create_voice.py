@@ -29,7 +29,7 @@ class Output(OutputModel, kw_only=True):
     """Id of the new voice; use it as a voice in later calls."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/kling-video/create-voice", Input, Output)
+endpoint = Endpoint("fal-ai/kling-video/create-voice", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

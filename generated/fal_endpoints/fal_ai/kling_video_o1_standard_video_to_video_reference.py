@@ -98,7 +98,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/kling-video/o1/standard/video-to-video/reference", Input, Output)
+endpoint = Endpoint("fal-ai/kling-video/o1/standard/video-to-video/reference", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -68,7 +68,7 @@ class Output(OutputModel, kw_only=True):
     """Length in seconds."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/kling-video/v1/pro/ai-avatar", Input, Output)
+endpoint = Endpoint("fal-ai/kling-video/v1/pro/ai-avatar", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

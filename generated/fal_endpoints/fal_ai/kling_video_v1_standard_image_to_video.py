@@ -117,7 +117,7 @@ class Input(InputModel, kw_only=True):
     """Parts of the picture to move, each with its path."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/kling-video/v1/standard/image-to-video", Input, Output)
+endpoint = Endpoint("fal-ai/kling-video/v1/standard/image-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -67,7 +67,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/kokoro/brazilian-portuguese", Input, Output)
+endpoint = Endpoint("fal-ai/kokoro/brazilian-portuguese", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

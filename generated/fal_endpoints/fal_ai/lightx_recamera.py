@@ -113,7 +113,7 @@ class Input(InputModel, kw_only=True):
     """Position the camera should end at: angles, distance and shifts."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/lightx/recamera", Input, Output)
+endpoint = Endpoint("fal-ai/lightx/recamera", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

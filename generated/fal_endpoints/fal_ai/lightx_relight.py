@@ -118,7 +118,7 @@ class Input(InputModel, kw_only=True):
     """Number of the frame used as the reference. At least 0. Default: 0."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/lightx/relight", Input, Output)
+endpoint = Endpoint("fal-ai/lightx/relight", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

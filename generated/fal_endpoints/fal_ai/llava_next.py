@@ -52,7 +52,7 @@ class Output(OutputModel, kw_only=True):
     """Whether this is only a part of the answer, with more to come."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/llava-next", Input, Output)
+endpoint = Endpoint("fal-ai/llava-next", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -111,7 +111,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/longcat-video/distilled/text-to-video/480p", Input, Output)
+endpoint = Endpoint("fal-ai/longcat-video/distilled/text-to-video/480p", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

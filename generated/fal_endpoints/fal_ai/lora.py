@@ -433,7 +433,7 @@ class Input(InputModel, kw_only=True):
     """Whether to return the raw latents of every step as well, for debugging. Default: False."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/lora", Input, Output)
+endpoint = Endpoint("fal-ai/lora", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

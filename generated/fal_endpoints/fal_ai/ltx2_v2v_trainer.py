@@ -158,7 +158,7 @@ class Input(InputModel, kw_only=True):
     """Strength of spatio-temporal guidance, which improves detail and stability of motion. 0 turns it off. Range: 0 to 3. Default: 1."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx2-v2v-trainer", Input, Output)
+endpoint = Endpoint("fal-ai/ltx2-v2v-trainer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -174,7 +174,7 @@ class Input(InputModel, kw_only=True):
     """Whether validation videos get sound, too. Default: True."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx2-video-trainer", Input, Output)
+endpoint = Endpoint("fal-ai/ltx2-video-trainer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -210,7 +210,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx-2-19b/distilled/extend-video/lora", Input, Output)
+endpoint = Endpoint("fal-ai/ltx-2-19b/distilled/extend-video/lora", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

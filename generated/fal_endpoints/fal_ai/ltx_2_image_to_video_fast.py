@@ -103,7 +103,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx-2/image-to-video/fast", Input, Output)
+endpoint = Endpoint("fal-ai/ltx-2/image-to-video/fast", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -197,7 +197,7 @@ class Input(InputModel, kw_only=True):
     """Video to work from."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx-video-13b-distilled/extend", Input, Output)
+endpoint = Endpoint("fal-ai/ltx-video-13b-distilled/extend", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

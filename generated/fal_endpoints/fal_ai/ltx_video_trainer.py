@@ -146,7 +146,7 @@ class Input(InputModel, kw_only=True):
     """Whether to run the validation videos backwards. Default: False."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx-video-trainer", Input, Output)
+endpoint = Endpoint("fal-ai/ltx-video-trainer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -125,7 +125,7 @@ class Input(InputModel, kw_only=True):
     """Videos that shape the result, each with the frame it belongs to. Default: []."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltx-video-v095/multiconditioning", Input, Output)
+endpoint = Endpoint("fal-ai/ltx-video-v095/multiconditioning", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -199,7 +199,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltxv-13b-098-distilled/extend", Input, Output)
+endpoint = Endpoint("fal-ai/ltxv-13b-098-distilled/extend", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

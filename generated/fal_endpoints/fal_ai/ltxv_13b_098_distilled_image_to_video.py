@@ -160,7 +160,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ltxv-13b-098-distilled/image-to-video", Input, Output)
+endpoint = Endpoint("fal-ai/ltxv-13b-098-distilled/image-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -99,7 +99,7 @@ class Output(OutputModel, kw_only=True):
     """Real-time factor: time to make the audio divided by its length. Below 1 is faster than real time."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/maya", Input, Output)
+endpoint = Endpoint("fal-ai/maya", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

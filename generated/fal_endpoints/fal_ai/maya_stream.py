@@ -52,7 +52,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/maya/stream", Input, Output)
+endpoint = Endpoint("fal-ai/maya/stream", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -114,7 +114,7 @@ class Output(OutputModel, kw_only=True):
     """The 3D model in several file formats."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/meshy/v5/remesh", Input, Output)
+endpoint = Endpoint("fal-ai/meshy/v5/remesh", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -153,7 +153,7 @@ class Output(OutputModel, kw_only=True):
     """URL of the image the new texture was made from."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/meshy/v5/retexture", Input, Output)
+endpoint = Endpoint("fal-ai/meshy/v5/retexture", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -189,7 +189,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was really used, after rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/meshy/v6-preview/text-to-3d", Input, Output)
+endpoint = Endpoint("fal-ai/meshy/v6-preview/text-to-3d", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -71,7 +71,7 @@ class Output(OutputModel, kw_only=True):
     """The finished images; the `url` of each is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/minimax/image-01", Input, Output)
+endpoint = Endpoint("fal-ai/minimax/image-01", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

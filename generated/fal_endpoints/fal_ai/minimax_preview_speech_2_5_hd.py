@@ -192,7 +192,7 @@ class Input(InputModel, kw_only=True):
     """How to pronounce certain words."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/minimax/preview/speech-2.5-hd", Input, Output)
+endpoint = Endpoint("fal-ai/minimax/preview/speech-2.5-hd", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -189,7 +189,7 @@ class Input(InputModel, kw_only=True):
     """How to pronounce certain words."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/minimax/speech-02-turbo", Input, Output)
+endpoint = Endpoint("fal-ai/minimax/speech-02-turbo", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

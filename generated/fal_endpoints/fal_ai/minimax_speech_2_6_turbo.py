@@ -216,7 +216,7 @@ class Input(InputModel, kw_only=True):
     """How to even out the loudness."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/minimax/speech-2.6-turbo", Input, Output)
+endpoint = Endpoint("fal-ai/minimax/speech-2.6-turbo", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -70,7 +70,7 @@ class Output(OutputModel, kw_only=True):
     """The image with the findings drawn in."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/moondream2/point-object-detection", Input, Output)
+endpoint = Endpoint("fal-ai/moondream2/point-object-detection", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -137,7 +137,7 @@ class Output(OutputModel, kw_only=True):
     """The image with the findings drawn in. Only present if it was asked for."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/moondream3-preview/detect", Input, Output)
+endpoint = Endpoint("fal-ai/moondream3-preview/detect", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

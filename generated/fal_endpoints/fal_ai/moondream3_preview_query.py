@@ -87,7 +87,7 @@ class Output(OutputModel, kw_only=True):
     """How the model came to its answer."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/moondream3-preview/query", Input, Output)
+endpoint = Endpoint("fal-ai/moondream3-preview/query", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -79,7 +79,7 @@ class Output(OutputModel, kw_only=True):
     """Names of the files, in the order of the answers."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/moondream/batched", Input, Output)
+endpoint = Endpoint("fal-ai/moondream/batched", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -39,7 +39,7 @@ class Output(OutputModel, kw_only=True):
     """Whether this is only a part of the answer, with more to come."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/nemotron/asr", Input, Output)
+endpoint = Endpoint("fal-ai/nemotron/asr", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

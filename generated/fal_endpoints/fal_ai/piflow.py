@@ -116,7 +116,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/piflow", Input, Output)
+endpoint = Endpoint("fal-ai/piflow", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -82,7 +82,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/pixverse/v4.5/text-to-video", Input, Output)
+endpoint = Endpoint("fal-ai/pixverse/v4.5/text-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -71,7 +71,7 @@ class Output(OutputModel, kw_only=True):
     """Picture to preview the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/pshuman", Input, Output)
+endpoint = Endpoint("fal-ai/pshuman", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -49,7 +49,7 @@ class Output(OutputModel, kw_only=True):
     """Kinds of risk found in the text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/qwen-3-guard", Input, Output)
+endpoint = Endpoint("fal-ai/qwen-3-guard", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

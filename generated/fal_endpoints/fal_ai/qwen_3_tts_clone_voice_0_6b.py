@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """File that describes the cloned voice; pass its URL on to speak with it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/qwen-3-tts/clone-voice/0.6b", Input, Output)
+endpoint = Endpoint("fal-ai/qwen-3-tts/clone-voice/0.6b", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

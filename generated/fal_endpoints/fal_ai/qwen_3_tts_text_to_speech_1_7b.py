@@ -143,7 +143,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/qwen-3-tts/text-to-speech/1.7b", Input, Output)
+endpoint = Endpoint("fal-ai/qwen-3-tts/text-to-speech/1.7b", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -71,7 +71,7 @@ class Output(OutputModel, kw_only=True):
     """Settings of the training, to go with the weights."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/qwen-image-layered-trainer", Input, Output)
+endpoint = Endpoint("fal-ai/qwen-image-layered-trainer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -121,7 +121,7 @@ class Output(OutputModel, kw_only=True):
     """Id of the new style; use it in later calls."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/recraft/v3/create-style", Input, Output)
+endpoint = Endpoint("fal-ai/recraft/v3/create-style", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -201,7 +201,7 @@ class Input(InputModel, kw_only=True):
     """Whether to check for unsafe content, such as nudity. What fails the check is held back or blanked. Default: False."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/recraft/v3/text-to-image", Input, Output)
+endpoint = Endpoint("fal-ai/recraft/v3/text-to-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

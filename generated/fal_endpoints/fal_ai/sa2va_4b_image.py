@@ -72,7 +72,7 @@ class Output(OutputModel, kw_only=True):
     """The masks: white marks what was found."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sa2va/4b/image", Input, Output)
+endpoint = Endpoint("fal-ai/sa2va/4b/image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -132,7 +132,7 @@ class Input(InputModel, kw_only=True):
     """Whether to return the frames with boxes drawn in as well, in a zip archive. Default: False."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam2/video", Input, Output)
+endpoint = Endpoint("fal-ai/sam2/video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -119,7 +119,7 @@ class Output(OutputModel, kw_only=True):
     """The whole scene as a GLB file."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/3d-align", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/3d-align", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -126,7 +126,7 @@ class Output(OutputModel, kw_only=True):
     """Extra facts about the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/3d-body", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/3d-body", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

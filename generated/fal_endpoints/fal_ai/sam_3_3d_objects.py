@@ -183,7 +183,7 @@ class Output(OutputModel, kw_only=True):
     """Zip archive with all files of the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/3d-objects", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/3d-objects", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -29,7 +29,7 @@ class Output(OutputModel, kw_only=True):
     """The features of the image as Base64, to use in later calls."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/image/embed", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/image/embed", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -137,7 +137,7 @@ class Input(InputModel, kw_only=True):
     """How sure a finding must be. Lower finds more, with more mistakes. Range: 0.1 to 1. Default: 0.5."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/video", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

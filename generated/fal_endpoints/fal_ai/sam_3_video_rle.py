@@ -153,7 +153,7 @@ class Input(InputModel, kw_only=True):
     """Frame of the video this is about, counted from 0. Default: 0."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-3/video-rle", Input, Output)
+endpoint = Endpoint("fal-ai/sam-3/video-rle", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

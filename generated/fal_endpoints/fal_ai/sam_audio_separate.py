@@ -91,7 +91,7 @@ class Output(OutputModel, kw_only=True):
     """Samples per second, in hertz."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sam-audio/separate", Input, Output)
+endpoint = Endpoint("fal-ai/sam-audio/separate", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

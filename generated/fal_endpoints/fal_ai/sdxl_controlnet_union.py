@@ -232,7 +232,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sdxl-controlnet-union", Input, Output)
+endpoint = Endpoint("fal-ai/sdxl-controlnet-union", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

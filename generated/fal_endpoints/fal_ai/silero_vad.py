@@ -48,7 +48,7 @@ class Output(OutputModel, kw_only=True):
     """When there is speech, as start and end times."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/silero-vad", Input, Output)
+endpoint = Endpoint("fal-ai/silero-vad", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -39,7 +39,7 @@ class Output(OutputModel, kw_only=True):
     """Measurements of the run, such as times."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/smart-turn", Input, Output)
+endpoint = Endpoint("fal-ai/smart-turn", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -146,7 +146,7 @@ class Output(OutputModel, kw_only=True):
     """Picture with many small frames of the video, as for a preview bar."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sora-2/image-to-video/pro", Input, Output)
+endpoint = Endpoint("fal-ai/sora-2/image-to-video/pro", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -37,7 +37,7 @@ class Output(OutputModel, kw_only=True):
     """Whether this is only a part of the answer, with more to come."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/speech-to-text/turbo", Input, Output)
+endpoint = Endpoint("fal-ai/speech-to-text/turbo", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -27,7 +27,7 @@ class Input(InputModel, kw_only=True):
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/speech-to-text/turbo/stream", Input, Output)
+endpoint = Endpoint("fal-ai/speech-to-text/turbo/stream", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

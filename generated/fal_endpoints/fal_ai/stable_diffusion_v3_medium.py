@@ -128,7 +128,7 @@ class Output(OutputModel, kw_only=True):
     """How many images were made."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/stable-diffusion-v3-medium", Input, Output)
+endpoint = Endpoint("fal-ai/stable-diffusion-v3-medium", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -139,7 +139,7 @@ class Output(OutputModel, kw_only=True):
     """How many frames it has."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/steady-dancer", Input, Output)
+endpoint = Endpoint("fal-ai/steady-dancer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

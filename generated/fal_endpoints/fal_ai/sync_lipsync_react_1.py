@@ -99,7 +99,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/sync-lipsync/react-1", Input, Output)
+endpoint = Endpoint("fal-ai/sync-lipsync/react-1", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

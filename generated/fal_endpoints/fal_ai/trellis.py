@@ -87,7 +87,7 @@ class Output(OutputModel, kw_only=True):
     """Seconds spent in each stage, by the name of the stage."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/trellis", Input, Output)
+endpoint = Endpoint("fal-ai/trellis", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -135,7 +135,7 @@ class Output(OutputModel, kw_only=True):
     """The finished 3D model as a GLB file."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/trellis-2", Input, Output)
+endpoint = Endpoint("fal-ai/trellis-2", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -91,7 +91,7 @@ class Output(OutputModel, kw_only=True):
     """Seconds spent in each stage, by the name of the stage."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/trellis/multi", Input, Output)
+endpoint = Endpoint("fal-ai/trellis/multi", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

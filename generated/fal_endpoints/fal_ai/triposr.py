@@ -83,7 +83,7 @@ class Output(OutputModel, kw_only=True):
     """Archive with the files of the remeshed model."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/triposr", Input, Output)
+endpoint = Endpoint("fal-ai/triposr", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

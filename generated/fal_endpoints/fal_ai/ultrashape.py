@@ -79,7 +79,7 @@ class Output(OutputModel, kw_only=True):
     """The finished 3D model as a GLB file."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/ultrashape", Input, Output)
+endpoint = Endpoint("fal-ai/ultrashape", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -111,7 +111,7 @@ class Input(InputModel, kw_only=True):
     """How strictly to follow the prompt. Higher is more literal, lower leaves the model more freedom. Range: 1 to 2. Default: 1.3."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/vibevoice", Input, Output)
+endpoint = Endpoint("fal-ai/vibevoice", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

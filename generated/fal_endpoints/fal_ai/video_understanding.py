@@ -40,7 +40,7 @@ class Output(OutputModel, kw_only=True):
     """The answer, as text."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/video-understanding", Input, Output)
+endpoint = Endpoint("fal-ai/video-understanding", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

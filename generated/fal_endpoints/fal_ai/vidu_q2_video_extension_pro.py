@@ -75,7 +75,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/vidu/q2/video-extension/pro", Input, Output)
+endpoint = Endpoint("fal-ai/vidu/q2/video-extension/pro", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

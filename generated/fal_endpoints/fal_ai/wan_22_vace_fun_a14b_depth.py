@@ -230,7 +230,7 @@ class Output(OutputModel, kw_only=True):
     """Zip archive with the single frames of the video. Only present if it was asked for."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-22-vace-fun-a14b/depth", Input, Output)
+endpoint = Endpoint("fal-ai/wan-22-vace-fun-a14b/depth", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

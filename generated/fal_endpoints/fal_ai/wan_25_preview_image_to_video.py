@@ -119,7 +119,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was really used, after rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-25-preview/image-to-video", Input, Output)
+endpoint = Endpoint("fal-ai/wan-25-preview/image-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

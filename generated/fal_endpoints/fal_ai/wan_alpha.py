@@ -167,7 +167,7 @@ class Output(OutputModel, kw_only=True):
     """The transparency as a video: white is solid, black is see-through."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-alpha", Input, Output)
+endpoint = Endpoint("fal-ai/wan-alpha", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -79,7 +79,7 @@ class Output(OutputModel, kw_only=True):
     """Settings of the training, to go with the weights."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-trainer/t2v-14b", Input, Output)
+endpoint = Endpoint("fal-ai/wan-trainer/t2v-14b", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

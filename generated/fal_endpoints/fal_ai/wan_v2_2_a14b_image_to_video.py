@@ -151,7 +151,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan/v2.2-a14b/image-to-video", Input, Output)
+endpoint = Endpoint("fal-ai/wan/v2.2-a14b/image-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -171,7 +171,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-vace-apps/long-reframe", Input, Output)
+endpoint = Endpoint("fal-ai/wan-vace-apps/long-reframe", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

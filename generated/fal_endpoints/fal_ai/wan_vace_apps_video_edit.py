@@ -150,7 +150,7 @@ class Output(OutputModel, kw_only=True):
     """Zip archive with the single frames of the video. Only present if it was asked for."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wan-vace-apps/video-edit", Input, Output)
+endpoint = Endpoint("fal-ai/wan-vace-apps/video-edit", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

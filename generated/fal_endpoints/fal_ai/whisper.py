@@ -315,7 +315,7 @@ class Output(OutputModel, kw_only=True):
     """Who speaks when."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/whisper", Input, Output)
+endpoint = Endpoint("fal-ai/whisper", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -284,7 +284,7 @@ class Output(OutputModel, kw_only=True):
     """Languages found in the audio."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/wizper", Input, Output)
+endpoint = Endpoint("fal-ai/wizper", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -189,7 +189,7 @@ class Output(OutputModel, kw_only=True):
     """Extra facts about the transcript, such as its language."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/workflow-utilities/auto-subtitle", Input, Output)
+endpoint = Endpoint("fal-ai/workflow-utilities/auto-subtitle", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

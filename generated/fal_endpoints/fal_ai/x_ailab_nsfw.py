@@ -29,7 +29,7 @@ class Output(OutputModel, kw_only=True):
     """One flag per image: true where it was judged not safe for work."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/x-ailab/nsfw", Input, Output)
+endpoint = Endpoint("fal-ai/x-ailab/nsfw", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -155,7 +155,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/z-image/turbo/lora", Input, Output)
+endpoint = Endpoint("fal-ai/z-image/turbo/lora", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("fal-ai/zonos", Input, Output)
+endpoint = Endpoint("fal-ai/zonos", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

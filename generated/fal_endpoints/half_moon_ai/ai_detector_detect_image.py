@@ -41,7 +41,7 @@ class Output(OutputModel, kw_only=True):
     """How long the check took."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("half-moon-ai/ai-detector/detect-image", Input, Output)
+endpoint = Endpoint("half-moon-ai/ai-detector/detect-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -44,7 +44,7 @@ class Output(OutputModel, kw_only=True):
     """How long the check took."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("half-moon-ai/ai-detector/detect-text", Input, Output)
+endpoint = Endpoint("half-moon-ai/ai-detector/detect-text", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

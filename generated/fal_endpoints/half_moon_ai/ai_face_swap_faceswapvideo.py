@@ -60,7 +60,7 @@ class Output(OutputModel, kw_only=True):
     """How long it took, in milliseconds."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("half-moon-ai/ai-face-swap/faceswapvideo", Input, Output)
+endpoint = Endpoint("half-moon-ai/ai-face-swap/faceswapvideo", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -70,7 +70,7 @@ class Output(OutputModel, kw_only=True):
     """The finished images; the `url` of each is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("imagineart/imagineart-1.5-pro-preview/text-to-image", Input, Output)
+endpoint = Endpoint("imagineart/imagineart-1.5-pro-preview/text-to-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -75,7 +75,7 @@ class Output(OutputModel, kw_only=True):
     """The finished videos; the `url` of each is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("mirelo-ai/sfx-v1.5/video-to-video", Input, Output)
+endpoint = Endpoint("mirelo-ai/sfx-v1.5/video-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

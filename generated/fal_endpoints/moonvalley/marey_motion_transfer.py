@@ -72,7 +72,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("moonvalley/marey/motion-transfer", Input, Output)
+endpoint = Endpoint("moonvalley/marey/motion-transfer", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -74,7 +74,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("moonvalley/marey/t2v", Input, Output)
+endpoint = Endpoint("moonvalley/marey/t2v", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -14,7 +14,7 @@ Input: TypeAlias = dict[str, Any]
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("openrouter/router/openai/v1/embeddings", Input, Output)
+endpoint = Endpoint("openrouter/router/openai/v1/embeddings", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

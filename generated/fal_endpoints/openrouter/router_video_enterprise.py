@@ -83,7 +83,7 @@ class Output(OutputModel, kw_only=True):
     """How many tokens the call used."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("openrouter/router/video/enterprise", Input, Output)
+endpoint = Endpoint("openrouter/router/video/enterprise", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -70,7 +70,7 @@ class Output(OutputModel, kw_only=True):
     """How many tokens the call used."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("perceptron/isaac-01", Input, Output)
+endpoint = Endpoint("perceptron/isaac-01", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -14,7 +14,7 @@ Input: TypeAlias = dict[str, Any]
 Output: TypeAlias = Any
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("perceptron/isaac-01/openai/v1/chat/completions", Input, Output)
+endpoint = Endpoint("perceptron/isaac-01/openai/v1/chat/completions", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

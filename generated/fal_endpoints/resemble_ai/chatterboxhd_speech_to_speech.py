@@ -72,7 +72,7 @@ class Output(OutputModel, kw_only=True):
     """The finished audio; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("resemble-ai/chatterboxhd/speech-to-speech", Input, Output)
+endpoint = Endpoint("resemble-ai/chatterboxhd/speech-to-speech", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

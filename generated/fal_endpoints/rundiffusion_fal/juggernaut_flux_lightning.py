@@ -116,7 +116,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was used, after any rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("rundiffusion-fal/juggernaut-flux/lightning", Input, Output)
+endpoint = Endpoint("rundiffusion-fal/juggernaut-flux/lightning", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -121,7 +121,7 @@ class Output(OutputModel, kw_only=True):
     """Seconds that were added."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("sonauto/v2/extend", Input, Output)
+endpoint = Endpoint("sonauto/v2/extend", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

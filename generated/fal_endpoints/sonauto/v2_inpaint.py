@@ -116,7 +116,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("sonauto/v2/inpaint", Input, Output)
+endpoint = Endpoint("sonauto/v2/inpaint", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -105,7 +105,7 @@ class Output(OutputModel, kw_only=True):
     """The finished songs; the `url` of each is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("sonauto/v2/text-to-music", Input, Output)
+endpoint = Endpoint("sonauto/v2/text-to-music", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

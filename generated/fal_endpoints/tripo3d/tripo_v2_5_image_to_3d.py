@@ -123,7 +123,7 @@ class Output(OutputModel, kw_only=True):
     """Picture of the finished model."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("tripo3d/tripo/v2.5/image-to-3d", Input, Output)
+endpoint = Endpoint("tripo3d/tripo/v2.5/image-to-3d", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -67,7 +67,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("veed/fabric-1.0/text", Input, Output)
+endpoint = Endpoint("veed/fabric-1.0/text", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -59,7 +59,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video; its `url` is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("veed/lipsync", Input, Output)
+endpoint = Endpoint("veed/lipsync", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

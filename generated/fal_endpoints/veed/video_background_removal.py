@@ -67,7 +67,7 @@ class Output(OutputModel, kw_only=True):
     """The finished video or videos; `url` is where to download one."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("veed/video-background-removal", Input, Output)
+endpoint = Endpoint("veed/video-background-removal", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

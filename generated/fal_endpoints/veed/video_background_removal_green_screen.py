@@ -63,7 +63,7 @@ class Output(OutputModel, kw_only=True):
     """The finished videos; the `url` of each is where to download it."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("veed/video-background-removal/green-screen", Input, Output)
+endpoint = Endpoint("veed/video-background-removal/green-screen", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

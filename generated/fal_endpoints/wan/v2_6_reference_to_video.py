@@ -123,7 +123,7 @@ class Output(OutputModel, kw_only=True):
     """The prompt that was really used, after rewriting."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("wan/v2.6/reference-to-video", Input, Output)
+endpoint = Endpoint("wan/v2.6/reference-to-video", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

@@ -108,7 +108,7 @@ class Output(OutputModel, kw_only=True):
     """The seed that was used; send it again to repeat the result."""
 
 
-endpoint: Endpoint[Input, Output] = Endpoint("wan/v2.6/text-to-image", Input, Output)
+endpoint = Endpoint("wan/v2.6/text-to-image", Input, Output)
 run = endpoint.run
 run_async = endpoint.run_async
 submit = endpoint.submit

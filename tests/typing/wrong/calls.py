@@ -11,7 +11,13 @@ REQUEST = flux_dev.Input(prompt="a cat")
 
 flux_dev.run(flux_schnell.Input(prompt="a cat"))  # error: reportArgumentType
 flux_dev.subscribe(flux_schnell.Input(prompt="a cat"))  # error: reportArgumentType
-flux_dev.run({"prompt": "a cat"})  # error: reportArgumentType
+flux_dev.run({1: "a cat"})  # error: reportArgumentType
+flux_dev.run("a cat")  # error: reportArgumentType
+flux_dev.run(promt="a cat")  # error: reportCallIssue
+flux_dev.run(num_images=2)  # error: reportCallIssue
+flux_dev.run(prompt="a cat", output_format="gif")  # error: reportArgumentType
+flux_dev.run(prompt="a cat", num_images=None)  # error: reportArgumentType
+flux_dev.run(prompt="a cat", timeout=60)  # error: reportCallIssue
 flux_dev.run()  # error: reportCallIssue
 flux_dev.subscribe(REQUEST, log=True)  # error: reportCallIssue
 flux_dev.subscribe(REQUEST, logs="yes")  # error: reportArgumentType
