@@ -66,6 +66,10 @@ TYPED = {
         'fal_client.run("fal-ai/flux", {"prompt": "x"}, path="/dev")',
         'flux_dev.run(flux_dev.Input(prompt="x"))',
     ),
+    "an update's class by name": (
+        's = fal_client.status("fal-ai/flux/dev", "an-id")\nif type(s).__name__ == "Completed":\n    print(s.metrics)\n',
+        's = flux_dev.handle("an-id").status()\nif type(s).__name__ == "Completed":\n    print(s.metrics)\n',
+    ),
     "by id": (
         'print(fal_client.result("fal-ai/flux/dev", "an-id")["seed"])\nfal_client.cancel("fal-ai/flux/dev", "an-id")\n',
         'print(flux_dev.handle("an-id").result().seed)\nflux_dev.handle("an-id").cancel()\n',
@@ -159,7 +163,7 @@ KEPT = {
     "fal_endpoints has no module for 'fal-ai/nothing'": 'fal_client.run("fal-ai/nothing", {})\n',
     "what ** passes on is known only at run time": 'fal_client.run("fal-ai/flux/dev", **{"arguments": {}})\n',
     "the bindings send inputs with POST only": 'fal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="GET")\n',
-    "the function that gets the updates, show, is not in this file": (
+    "what gets the updates, show, is no function of this file": (
         'from elsewhere import show\nfal_client.subscribe("fal-ai/flux/dev", {"prompt": "x"}, on_queue_update=show)\n'
     ),
     "updates bring new log lines only, but they are counted at line 5": (

@@ -209,12 +209,13 @@ class Round:
 
     def _module(self, site: Site, endpoint_id: str | None) -> Module | None:
         """The module to call instead; `None` for an untyped call."""
-        hint = "fal_runtime.endpoint(id), or --untyped, is the untyped form"
+        hint = "--untyped makes it fal_runtime.endpoint(id)"
         module = self.flow.package.find(endpoint_id) if endpoint_id is not None else None
         if module is None and not self.flow.also_untyped:
             if endpoint_id is None:
                 raise Unsure(site.call, f"the endpoint is known only at run time; {hint}")
-            raise Unsure(site.call, f"{self.flow.package.name} has no module for {endpoint_id!r}; {hint}")
+            text = f"{self.flow.package.name} has no module for {endpoint_id!r}; `fal-bindings add` makes one, {hint}"
+            raise Unsure(site.call, text)
         return None if site.call in self.flow.untyped else module
 
     def _by_id(self, site: Site, options: Options, module: Module | None, head: cst.BaseExpression) -> None:
@@ -438,7 +439,7 @@ class Round:
             if isinstance(value, cst.Name) and value.value == "print" and self.source.definition(value) is None:
                 self._note(value, "the updates are printed in another form")
                 return
-            raise Unsure(value, f"the function that gets the updates, {self.source.code(value)}, is not in this file")
+            raise Unsure(value, f"what gets the updates, {self.source.code(value)}, is no function of this file")
         if function.decorators or function.name.value in self.source.foreign:
             raise Unsure(value, f"{function.name.value} may be called by others, with updates of fal_client")
         place = self._place(function, function.name.value, lambda: self._names_of(function))
@@ -686,6 +687,8 @@ class Round:
         whole = isinstance(shape, Items) and shape.whole
         if name == "len" and isinstance(shape, Items) and not whole:
             return
+        if name == "type" and isinstance(shape, Update) and self._asks_name(call):
+            return
         if name == "isinstance" and number == 0 and isinstance(shape, Update) and len(call.args) == 2:
             self._states(call.args[1].value)
             return
@@ -723,6 +726,11 @@ class Round:
             self._passed(call, arg, shape, unknown)
             return
         raise unknown
+
+    def _asks_name(self, call: cst.Call) -> bool:
+        """Whether a call of `type` is for the class's name, which is the same as before."""
+        parent = self.source.parent(call)
+        return len(call.args) == 1 and isinstance(parent, cst.Attribute) and parent.attr.value == "__name__"
 
     def _list_variable(self, node: cst.BaseExpression) -> Assignment | None:
         """The variable of a list that starts empty, if an expression names one."""
