@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import select
 import signal
 import subprocess
@@ -250,6 +249,7 @@ def wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the signal is another one there")
 def test_ctrl_c_cancels_the_request_and_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.respond(FLUX, queue_seconds=60)
     process = subprocess.Popen(
@@ -265,10 +265,11 @@ def test_ctrl_c_cancels_the_request_and_says_so(sandbox: Sandbox, tmp_path: Path
     assert "was left, and cancelling it answered OK" in stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
 def test_on_a_terminal_the_queue_is_shown(sandbox: Sandbox, tmp_path: Path) -> None:
     """The display is on the standard error, so what is piped on is the output alone."""
     sandbox.respond(FLUX, queue_seconds=0.5, run_seconds=0.7, logs=["loading [weights]", "painting"])
-    mine, theirs = pty.openpty()
+    mine, theirs = os.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen(command(FLUX, "--prompt", "x"), stdout=subprocess.PIPE, stderr=theirs, env=environment)
     os.close(theirs)

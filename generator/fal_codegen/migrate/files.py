@@ -67,7 +67,8 @@ class Migration:
         parts: list[str] = []
         for path, (before, after) in self.changed.items():
             old, new = (text.decode(errors="replace").splitlines(keepends=True) for text in (before, after))
-            parts += difflib.unified_diff(old, new, f"a/{path}", f"b/{path}")
+            name = path.as_posix().lstrip("/")
+            parts += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
         return "".join(part if part.endswith("\n") else f"{part}\n\\ No newline at end of file\n" for part in parts)
 
     def write(self) -> None:
