@@ -103,7 +103,8 @@ def test_the_metadata_say_what_the_project_says(built: Built, installed: Install
     assert found.metadata["Name"] == "fal-bindings"
     assert found.metadata["Requires-Python"] == project["requires-python"] == ">=3.11"
     assert found.metadata["License-Expression"] == "MIT"
-    assert set(found.metadata.get_all("Provides-Extra") or []) == {"generator", "sandbox", "images"}
+    extras = {"fast", "generator", "images", "migrate", "pydantic", "realtime", "sandbox", "webhooks"}
+    assert set(found.metadata.get_all("Provides-Extra") or []) == extras
     needed = [each for each in found.requires or [] if "extra ==" not in each]
     assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "httpx-sse", "msgspec", "sniffio"]
     entries = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
@@ -197,6 +198,12 @@ with Sandbox(queue_seconds=0, run_seconds=0) as sandbox:
     print(len(flux_dev.run(flux_dev.Input(prompt="x", num_images=2)).images))
 """
     assert output(installed.venv.python, "-c", code, cwd=tmp_path, env=installed.with_extras) == "2\n"
+
+
+def test_a_project_has_the_pytest_plugin_by_installing(installed: Installed, tmp_path: Path) -> None:
+    project = shutil.copytree(ROOT / "tests" / "projects" / "plugin_user", tmp_path / "project")
+    command = (installed.venv.python, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "11 passed" in output(*command, cwd=project, env=installed.with_extras)
 
 
 def test_a_strict_checker_accepts_what_users_write_against_the_installation(
