@@ -511,5 +511,6 @@ def test_a_client_works_in_a_forked_process(call: Caller, echo: Echo, sandbox: S
 def test_one_client_serves_many_threads(echo: Echo, sandbox: Sandbox) -> None:
     sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.01)
     with Client() as client, ThreadPoolExecutor(16) as pool:
-        outputs = list(pool.map(lambda text: echo.run(Input(prompt=text), client=client), ["x"] * 64))
+        waiting = [pool.submit(echo.run, Input(prompt="x"), client=client) for _ in range(64)]
+        outputs = [each.result() for each in waiting]
     assert outputs == [Output(text="hello")] * 64
