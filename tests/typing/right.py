@@ -28,6 +28,7 @@ from fal_runtime import (
     UploadState,
     errors,
 )
+from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection
 
 REQUEST = flux_dev.Input(
     prompt="a cat",
@@ -107,7 +108,7 @@ def three_ways_to_call() -> None:
     assert_type(flux_dev.subscribe(prompt="a cat", num_images=2, output_format="png"), flux_dev.Output)
     assert_type(flux_dev.run(prompt="a cat", image_size=flux_dev.ImageSize(width=640)), flux_dev.Output)
     assert_type(flux_dev.submit(prompt="a cat", seed=None), Handle[flux_dev.Output])
-    assert_type(flux_dev.endpoint.stream(prompt="a cat"), EventStream[flux_dev.Output, flux_dev.Output])
+    assert_type(flux_dev.stream(prompt="a cat"), EventStream[flux_dev.Output, flux_dev.Output])
     assert_type(flux_dev.with_result.run(prompt="a cat"), Result[flux_dev.Output])
 
 
@@ -150,7 +151,7 @@ async def async_verbs_with_the_result() -> None:
 
 
 def streams() -> None:
-    with flux_dev.endpoint.stream(REQUEST) as stream:
+    with flux_dev.stream(REQUEST) as stream:
         assert_type(stream, EventStream[flux_dev.Output, flux_dev.Output])
         for event in stream:
             assert_type(event, flux_dev.Output)
@@ -159,22 +160,42 @@ def streams() -> None:
 
 
 async def async_streams() -> None:
-    async with flux_dev.endpoint.stream_async(REQUEST) as stream:
+    async with flux_dev.stream_async(REQUEST) as stream:
         assert_type(stream, AsyncEventStream[flux_dev.Output, flux_dev.Output])
         async for event in stream:
             assert_type(event, flux_dev.Output)
         assert_type(await stream.done(), flux_dev.Output)
 
 
+def realtime() -> None:
+    with flux_dev.realtime() as connection:
+        assert_type(connection, RealtimeConnection[flux_dev.Input, flux_dev.Output])
+        connection.send(REQUEST)
+        assert_type(connection.recv(), flux_dev.Output)
+        for output in connection:
+            assert_type(output, flux_dev.Output)
+    with flux_dev.with_result.realtime() as with_results:
+        assert_type(with_results.recv(), Result[flux_dev.Output])
+
+
+async def async_realtime() -> None:
+    async with flux_dev.realtime_async() as connection:
+        assert_type(connection, AsyncRealtimeConnection[flux_dev.Input, flux_dev.Output])
+        await connection.send(REQUEST)
+        assert_type(await connection.recv(), flux_dev.Output)
+        async for output in connection:
+            assert_type(output, flux_dev.Output)
+
+
 def webhooks(headers: dict[str, str], body: bytes) -> None:
-    event = flux_dev.endpoint.parse_webhook(headers, body)
+    event = flux_dev.parse_webhook(headers, body)
     assert_type(event.request_id, str)
     assert_type(event.output, flux_dev.Output | None)
     assert_type(event.error, FalError | None)
 
 
 async def async_webhooks(headers: dict[str, str], body: bytes) -> None:
-    assert_type((await flux_dev.endpoint.parse_webhook_async(headers, body)).output, flux_dev.Output | None)
+    assert_type((await flux_dev.parse_webhook_async(headers, body)).output, flux_dev.Output | None)
 
 
 def watches(status: Status) -> str:

@@ -87,8 +87,9 @@ def test_an_open_quote_offers_the_literals(editor: Editor, typed: str) -> None:
 
 def test_a_dot_after_the_module_offers_the_types_and_the_verbs(editor: Editor) -> None:
     offered = labels(editor.ask("completion", f"{IMPORT}flux_dev.|"))
-    verbs = [f"{verb}{twin}" for verb in ("run", "submit", "subscribe") for twin in ("", "_async")]
-    public = ["Image", "ImageSize", "Input", "Output", "endpoint", *verbs, "handle", "with_result"]
+    verbs = [f"{verb}{twin}" for verb in ("run", "submit", "subscribe", "realtime") for twin in ("", "_async")]
+    more = ["handle", "parse_webhook", "parse_webhook_async", "stream", "stream_async", "with_result"]
+    public = ["Image", "ImageSize", "Input", "Output", "endpoint", *verbs, *more]
     assert [label for label in offered if not label.startswith("__")] == public
 
 

@@ -28,7 +28,7 @@ flux_dev.run(REQUEST, None)  # error: reportCallIssue
 flux_dev.submit(REQUEST, priority="high")  # error: reportArgumentType
 flux_dev.submit(REQUEST, on_enqueue=print)  # error: reportCallIssue
 flux_dev.handle(7)  # error: reportArgumentType
-flux_dev.stream(REQUEST)  # error: reportAttributeAccessIssue
+flux_schnell.stream(flux_schnell.Input(prompt="a cat"))  # error: reportAttributeAccessIssue
 
 
 def on_queue_update(status: str) -> None:
