@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fal_sandbox import Catalog, Sandbox
 from fal_sandbox.catalog import Entry
 
 fal_client: Any = import_module("fal_client")
+msgpack: Any = import_module("msgpack")
 client_module: Any = import_module("fal_client.client")
 
 EASEL = "acme/easel/fast"
 ARGUMENTS = {"prompt": "a cat", "seed": 7}
+MIB = 2**20
 
 
 def easel() -> Entry:
@@ -51,6 +57,10 @@ def sandbox(running: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     # The client takes hosts from its environment, but always puts https before them.
     monkeypatch.setattr(client_module, "RUN_URL_FORMAT", environment["FAL_RUN_URL"] + "/")
     monkeypatch.setattr(client_module, "QUEUE_URL_FORMAT", environment["FAL_QUEUE_URL"] + "/")
+    monkeypatch.setattr(client_module, "REALTIME_URL_FORMAT", environment["FAL_REALTIME_URL"] + "/")
+    # And these it has only as constants.
+    monkeypatch.setattr(client_module, "REST_URL", environment["FAL_REST_URL"])
+    monkeypatch.setattr(client_module, "CDN_URL", environment["FAL_CDN_URL"])
     return running
 
 
@@ -153,3 +163,128 @@ def test_workflows(sandbox: Sandbox) -> None:
         assert client.result("workflows/acme/story", handle.request_id) == {"text": "once"}
     finally:
         client._client.close()
+
+
+def test_streams(sandbox: Sandbox) -> None:
+    sandbox.respond(EASEL, {"n": 2}, stream=[{"n": 0}, {"n": 1}], after=0.01)
+    client = fal_client.SyncClient()
+    try:
+        assert list(client.stream(EASEL, ARGUMENTS)) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    finally:
+        client._client.close()
+
+    async def use() -> None:
+        client = fal_client.AsyncClient()
+        http = await client._client
+        try:
+            assert [event async for event in client.stream(EASEL, ARGUMENTS)] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        finally:
+            await http.aclose()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_realtime(sandbox: Sandbox, by_token: bool) -> None:
+    client = fal_client.SyncClient()
+    try:
+        with client.realtime(EASEL, use_jwt=by_token, max_buffering=3) as connection:
+            connection.send(ARGUMENTS)
+            check(connection.recv())
+            connection.send({"prompt": 3})
+            with pytest.raises(client_module.RealtimeError) as failed:
+                connection.recv()
+            assert failed.value.error == "INTERNAL_ERROR"
+        with client.ws_connect(EASEL, use_jwt=by_token, path="/realtime") as raw:
+            raw.send(msgpack.packb(ARGUMENTS))
+            assert isinstance(raw.recv(), bytes)
+    finally:
+        client._client.close()
+
+    async def use() -> None:
+        client = fal_client.AsyncClient()
+        http = await client._client
+        try:
+            async with client.realtime(EASEL, use_jwt=by_token) as connection:
+                await connection.send(ARGUMENTS)
+                check(await connection.recv())
+        finally:
+            await http.aclose()
+
+    asyncio.run(use())
+    handshakes = [request for request in sandbox.requests if request.path.startswith("/realtime/")]
+    assert all(("authorization" in request.headers) != by_token for request in handshakes)
+    assert [job.service for job in sandbox.admitted] == ["realtime"] * 4
+
+
+@pytest.fixture
+def unclosed() -> Iterator[None]:
+    """The client never closes what it makes for the CDN."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+LIFECYCLE: Any = fal_client.StorageSettings(expires_in="1h", initial_acl=fal_client.StorageACL(default="allow"))
+
+
+def test_uploads(sandbox: Sandbox, tmp_path: Path, unclosed: None) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.bin"
+    small.write_bytes(b"\x89PNG small")
+    with large.open("wb") as file:
+        file.truncate(100 * MIB + 3)
+    client = fal_client.SyncClient()
+    try:
+        urls = [
+            client.upload(b"bytes", "text/plain", "a.txt", lifecycle=LIFECYCLE),
+            client.upload_file(small),
+            client.upload(b"fallback", "text/plain", "b.txt", repository="fal"),
+            client.upload_file(large),
+        ]
+    finally:
+        client._client.close()
+    check_uploads(sandbox, urls)
+
+
+def test_uploads_async(sandbox: Sandbox, tmp_path: Path, unclosed: None) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.bin"
+    small.write_bytes(b"\x89PNG small")
+    with large.open("wb") as file:
+        file.truncate(100 * MIB + 3)
+
+    async def use() -> list[str]:
+        client = fal_client.AsyncClient()
+        http = await client._client
+        try:
+            return [
+                await client.upload(b"bytes", "text/plain", "a.txt", lifecycle=LIFECYCLE),
+                await client.upload_file(small),
+                await client.upload(b"fallback", "text/plain", "b.txt", repository="fal"),
+                await client.upload_file(large),
+            ]
+        finally:
+            await http.aclose()
+
+    check_uploads(sandbox, asyncio.run(use()))
+
+
+def check_uploads(sandbox: Sandbox, urls: list[str]) -> None:
+    assert [file.url for file in sandbox.uploads] == urls
+    assert [file.size for file in sandbox.uploads] == [5, 10, 8, 100 * MIB + 3]
+    assert [file.content_type for file in sandbox.uploads[:3]] == ["text/plain", "image/png", "text/plain"]
+    assert sandbox.uploads[0].lifecycle["expiration_duration_seconds"] == 3600
+    assert httpx.get(urls[1], trust_env=False).content == b"\x89PNG small"
+    parts = [request for request in sandbox.requests if request.method == "PUT" and "/multipart/" in request.path]
+    assert len(parts) == 11
+
+
+def test_it_falls_back_when_the_cdn_fails(sandbox: Sandbox, unclosed: None) -> None:
+    sandbox.fail("internal-error", "/cdn/files/upload")
+    client = fal_client.SyncClient()
+    try:
+        url = client.upload(b"bytes", "text/plain", "a.txt", fallback_repository="fal")
+    finally:
+        client._client.close()
+    assert [file.url for file in sandbox.uploads] == [url]
+    assert "/gcs/" in url
