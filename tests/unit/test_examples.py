@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 from PIL import Image
+from pydantic import Field
 
 from fal_endpoints.fal_ai import flux_dev, kling_video_v2_6_pro_image_to_video
 from fal_runtime.conform import conform
+from fal_runtime.pydantic_models import OutputModel
 from fal_sandbox import Sandbox, example
 from support import Input, Output, endpoint_modules
 
@@ -57,6 +59,23 @@ def test_an_input_says_no_more_than_it_must() -> None:
 def test_own_types_have_examples_too() -> None:
     assert example(Input).prompt
     assert isinstance(example(Output).text, str)
+
+
+def test_pydantic_models_have_examples_too() -> None:
+    class Picture(OutputModel):
+        url: str
+        width: int
+        height: int
+
+    class Pictures(OutputModel):
+        images: list[Picture] = Field(min_length=2)
+        seed: Annotated[int, Field(le=5)]
+
+    made = example(Pictures)
+    assert made == example(Pictures)
+    assert made.seed <= 5
+    assert {image.url.partition(",")[0] for image in made.images} == {"data:image/png;base64"}
+    assert {(image.width, image.height) for image in made.images} == {(256, 256)}
 
 
 @pytest.mark.parametrize("wrong", [flux_dev, 3, "flux_dev"])
