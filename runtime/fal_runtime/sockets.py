@@ -36,6 +36,9 @@ _CLOSE_TIMEOUT = 2.0
 _quiet = logging.getLogger("fal_runtime.websockets")
 _quiet.setLevel(logging.INFO)  # below that the library writes whole handshakes, and so the key
 
+_JOIN_TIMEOUT = 5.0
+"""Seconds to wait for a thread that may be in the middle of opening a connection; it closes that by itself."""
+
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     """How a connection ended."""
@@ -268,7 +271,7 @@ class Threads:
         # Whoever dismisses them has let them know before, by a signal or by closing what they wait for.
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(_JOIN_TIMEOUT)
 
 
 class Tasks:

@@ -27,6 +27,8 @@ from fal_sandbox import Sandbox
 from support import ECHO, Input, Output
 
 KEY = "id:a-secret-key"
+OTHERS = ("fal-runtime", "uvloop_", "asyncio_")
+"""How the names of threads begin that belong to the client's HTTP and to the sandbox, and not to a connection."""
 pack, unpack = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 Session = Callable[[ServerConnection], None]
@@ -68,6 +70,7 @@ class Server:
         """What is answered to one request for a token after the other; an `int` is a status."""
         self.refuse: list[int] = []
         """HTTP statuses with which handshakes are refused, one after the other."""
+        self.redirect: str | None = None
         self.paths: list[str] = []
         self.keys: list[str | None] = []
         self.inputs: list[Any] = []
@@ -108,6 +111,10 @@ class Server:
     def _admit(self, socket: ServerConnection, request: Any) -> Any:
         self.paths.append(request.path)
         self.keys.append(request.headers.get("authorization"))
+        if self.redirect is not None:
+            answer = socket.respond(302, "")
+            answer.headers["location"] = self.redirect
+            return answer
         if self.refuse:
             return socket.respond(self.refuse.pop(0), '{"detail": "no"}')
         return None
@@ -221,8 +228,13 @@ class Talk:
                 return outcome
 
             outcome = asyncio.run(main())
-        left = {thread for thread in set(threading.enumerate()) - before if "realtime" in thread.name}
-        assert not left, left
+        left: set[threading.Thread] = set()
+        for _ in range(1000):
+            left = {thread for thread in set(threading.enumerate()) - before if not thread.name.startswith(OTHERS)}
+            if not left:
+                break
+            threading.Event().wait(0.01)
+        assert not left
         return outcome
 
 
@@ -454,6 +466,15 @@ def test_a_handshake_that_is_refused(
     assert len(server.paths) == attempts + (cause is not None)
 
 
+def test_the_key_does_not_follow_a_redirect_to_another_place(talk: Talk, server: Server) -> None:
+    other = Server()
+    server.redirect = f"{other.urls['realtime']}/elsewhere"
+    assert talk(ask, key_in_header=True) == Output(text="X")
+    other.close()
+    assert server.keys == [f"Key {KEY}"]
+    assert (other.paths, other.keys) == (["/elsewhere"], [None])
+
+
 def test_nobody_is_there(talk: Talk, server: Server) -> None:
     nowhere = talk.client.with_options(urls={**server.urls, "realtime": "ws://127.0.0.1:9"})
     talk.client, kept = nowhere, talk.client
@@ -567,6 +588,10 @@ def test_a_lost_connection_is_reported_with_what_was_lost(talk: Talk, server: Se
         error = caught.value
         assert not isinstance(error, errors.RealtimeClosed)
         assert (error.code, error.close_code, error.unanswered) == ("CONNECTION_LOST", code, 1)
+        assert str(error) == (
+            f"tests/echo: the connection was lost ({code} {error.reason}); "
+            "up to 1 inputs were not answered, and were not sent again"
+        )
         assert await ask(c) == Output(text="X")
 
     talk(scenario)
