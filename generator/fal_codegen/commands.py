@@ -192,6 +192,7 @@ def _generate(project: Project, *, strict: bool = False, **options: Any) -> Sequ
             selection=project.selection,
             models=project.models,
             overrides=load_overrides(project.overrides),
+            package=project.package,
             progress=advance,
             **options,
         )

@@ -1,7 +1,7 @@
 """What a reader of a generated module sees: the meaning, the range and the default of each field.
 
 An editor shows the string under a field when the field is hovered, and in signature help one line of the class's
-`Args:`; it shows bounds nowhere. So both carry the same text, and the text carries the bounds.
+`Args:`; it shows bounds nowhere. So both carry the same text, the one in full and the other in short, with the bounds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from fal_codegen.dialect import Schema
+from fal_codegen.literals import as_python
 from fal_codegen.prepare import Class, Field, Prepared, Side
+from fal_codegen.prose import in_one_line, paragraphs
 
 __all__ = ["Glossary", "Pattern", "bounds", "describe", "docstring", "load_glossary", "one_line"]
 
 _LONGEST_DEFAULT = 80
+_LONGEST_SNIPPET_LINE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,50 +74,98 @@ def load_glossary() -> Glossary:
     return Glossary(**data, patterns=tuple(patterns))
 
 
-def describe(prepared: Prepared, glossary: Glossary) -> Prepared:
-    """Give each field, class and module of an endpoint its text: the document's own, or else the glossary's."""
-    classes = (_described(item, prepared.endpoint_id, glossary) for item in prepared.classes)
-    return replace(prepared, classes=tuple(classes), doc=_module_doc(prepared, glossary))
+def describe(prepared: Prepared, glossary: Glossary, module: str = "", *, listed: bool = True) -> Prepared:
+    """Give each field, class and module of an endpoint its text: the document's own, or else the glossary's.
+
+    Args:
+        prepared: The endpoint.
+        glossary: The texts for fields that have none.
+        module: The module's full name, for a snippet of a call. Without it, there is none.
+        listed: Whether the platform has a page about it.
+    """
+    link = _link(prepared, listed)
+    classes = tuple(_described(item, prepared, glossary, module, link) for item in prepared.classes)
+    return replace(prepared, classes=classes, doc=_module_doc(prepared, glossary, link))
 
 
-def _module_doc(prepared: Prepared, glossary: Glossary) -> str:
+def _module_doc(prepared: Prepared, glossary: Glossary, link: str) -> str:
     purpose = one_line(glossary.categories.get(prepared.category, ""))
     title = one_line(prepared.title)
     head = f"{title}: {purpose[0].lower()}{purpose[1:]}" if purpose else _sentence(title)
+    return "\n\n".join(part for part in (head, paragraphs(prepared.description), link) if part)
+
+
+def _link(prepared: Prepared, listed: bool) -> str:
     category = f", category {one_line(prepared.category)}" if prepared.category else ""
-    link = f"`{prepared.endpoint_id}`{category}: https://fal.ai/models/{prepared.endpoint_id}"
-    return "\n\n".join(part for part in (head, one_line(prepared.description), link) if part)
+    page = f": https://fal.ai/models/{prepared.endpoint_id}" if listed else ""
+    return f"`{prepared.endpoint_id}`{category}{page}"
 
 
-def _described(item: Class, endpoint_id: str, glossary: Glossary) -> Class:
+def _described(item: Class, prepared: Prepared, glossary: Glossary, module: str, link: str) -> Class:
     fields = tuple(
-        replace(one, doc=_field_doc(one, item.side, glossary.field_text(item.component, one, item.side)))
-        for one in item.fields
+        _with_doc(one, item.side, glossary.field_text(item.component, one, item.side)) for one in item.fields
     )
-    entries = [f"    {one.name}: {one.doc}" for one in fields if one.doc]
+    entries = [f"    {one.name}: {one.summary}" for one in fields if one.summary]
+    own = in_one_line(item.description) or one_line(glossary.components_docs.get(item.component, ""))
     whole = {"Input": "Input of", "Output": "Output of"}.get(item.name, f"Part of the {item.side} of")
-    own = one_line(item.description) or one_line(glossary.components_docs.get(item.component, ""))
-    text = _sentence(own) or f"{whole} `{endpoint_id}`."
-    doc = "\n".join((text, "", "Args:", *entries)) if entries else text
-    return replace(item, fields=fields, doc=doc)
+    parts = [_sentence(own) or f"{whole} `{prepared.endpoint_id}`."]
+    if module and (snippet := _snippet(item, prepared, module)):
+        parts = [*parts, link, snippet] if own else [f"{whole} {link}", snippet]
+    if entries:
+        parts.append("\n".join(("Args:", *entries)))
+    return replace(item, fields=fields, doc="\n\n".join(parts))
 
 
-def _field_doc(item: Field, side: Side, glossary_text: str) -> str:
-    facts = [bounds(branch) for branch in item.schema.get("union") or item.schema.get("one_of") or [item.schema]]
-    told = [fact for fact in facts if fact]
-    default = _default(item.default) if side == "input" and not item.required and item.default is not None else ""
-    # With several ranges, nothing says which is whose.
-    parts = (
-        _sentence(one_line(item.description) or one_line(glossary_text)),
-        told[0] if len(told) == 1 else "",
-        default,
+def _with_doc(item: Field, side: Side, glossary_text: str) -> Field:
+    ranges = [bounds(branch) for branch in item.schema.get("union") or item.schema.get("one_of") or [item.schema]]
+    told = [each for each in ranges if each]
+    facts = told if len(told) == 1 else []  # with several ranges, nothing says which is whose
+    if side == "input" and not item.required and item.default is not None:
+        facts = [*facts, f"Default: {_shown(item.default)}."]
+    if item.example is not None and item.example != item.default:
+        facts = [*facts, f"Example: {_shown(item.example)}."]
+    text = paragraphs(item.description) or one_line(glossary_text)
+    short = in_one_line(item.description) or one_line(glossary_text)
+    # Facts get a line of their own below a text that has several.
+    between = "\n\n" if "\n" in text and facts else " "
+    return replace(
+        item,
+        doc=between.join(part for part in (_sentence(text), " ".join(facts)) if part),
+        summary=" ".join(part for part in (_sentence(short), *facts) if part),
     )
-    return " ".join(part for part in parts if part)
 
 
-def _default(value: Any) -> str:
+def _snippet(item: Class, prepared: Prepared, module: str) -> str:
+    """A call of the endpoint, from the document's own examples; nothing if it has none for what must be given."""
+    needed = [one for one in item.fields if one.required]
+    if item.name != "Input" or not needed or any(one.example is None for one in needed):
+        return ""
+    classes = {each.name: each for each in prepared.classes}
+    package, _, name = module.rpartition(".")
+    given: list[str] = []
+    for one in needed:
+        value = _brief(one.example, one.schema)
+        text = isinstance(value, str) and value.isprintable()
+        written = (
+            json.dumps(value, ensure_ascii=False) if text else as_python(value, one.schema, classes, prefix=f"{name}.")
+        )
+        given.append(f"{one.name}={written}")
+    call = f"output = {name}.subscribe({name}.Input({', '.join(given)}))"
+    if len(call) > _LONGEST_SNIPPET_LINE:
+        inside = "\n".join(f"    {each}," for each in given)
+        call = f"output = {name}.subscribe({name}.Input(\n{inside}\n))"
+    return f"```python\nfrom {package} import {name}\n\n{call}\n```"
+
+
+def _brief(value: Any, schema: Schema) -> Any:
+    """An example that is a long text, cut to what fits on a line where that is an example, too."""
+    free = schema.keys() == {"type"} and isinstance(value, str) and len(value) > _LONGEST_DEFAULT
+    return value[:_LONGEST_DEFAULT].rpartition(" ")[0] or value if free else value
+
+
+def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-    return f"Default: {text if len(text) <= _LONGEST_DEFAULT else text[: _LONGEST_DEFAULT - 1] + '…'}."
+    return text if len(text) <= _LONGEST_DEFAULT else f"{text[: _LONGEST_DEFAULT - 1]}…"
 
 
 def bounds(schema: Schema) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.docs import Glossary, describe, load_glossary
 from fal_codegen.model import build_types
-from fal_codegen.prepare import ModelKind, prepare
+from fal_codegen.prepare import ModelKind, Prepared, prepare
 from fal_codegen.render import render_module
 
 __all__ = ["Emitted", "emit"]
@@ -33,7 +33,9 @@ def emit(
     *,
     module: str,
     sha256: str,
+    package: str = "",
     models: ModelKind = "msgspec",
+    listed: bool = True,
     glossary: Glossary | None = None,
 ) -> Emitted:
     """Make the module of one endpoint. No document makes it raise.
@@ -44,7 +46,9 @@ def emit(
         openapi: Its document.
         module: The module's name, as `names.assign_modules` gives it.
         sha256: The hash of the document, in hexadecimal.
+        package: The package that the module is in, for the snippet of a call in its documentation.
         models: What the types are.
+        listed: Whether it is in the platform's catalogue, which has a page about it, and for which the glossary holds.
         glossary: The texts for fields that have none. Default: the project's own.
 
     Raises:
@@ -52,7 +56,14 @@ def emit(
     """
     notes: list[Diagnostic] = []
     try:
-        source = _source(endpoint_id, metadata, openapi, module, sha256, models, glossary, notes)
+        prepared = prepare(endpoint_id, metadata, openapi, models)
+        if isinstance(prepared, Prepared):
+            notes += prepared.diagnostics
+            texts = glossary or (load_glossary() if listed and glossary is None else Glossary())
+            full_name = f"{package}.{module}" if package else ""
+            source = _source(describe(prepared, texts, full_name, listed=listed), module, sha256, models, notes)
+        else:
+            source = prepared
     except OSError:
         raise  # the installation is broken, not the document
     except Exception as error:  # whatever a stage stumbles over, it costs this endpoint alone
@@ -70,20 +81,8 @@ def emit(
 
 
 def _source(
-    endpoint_id: str,
-    metadata: Mapping[str, Any],
-    openapi: Mapping[str, Any],
-    module: str,
-    sha256: str,
-    models: ModelKind,
-    glossary: Glossary | None,
-    notes: list[Diagnostic],
+    described: Prepared, module: str, sha256: str, models: ModelKind, notes: list[Diagnostic]
 ) -> str | Diagnostic:
-    prepared = prepare(endpoint_id, metadata, openapi, models)
-    if isinstance(prepared, Diagnostic):
-        return prepared
-    notes += prepared.diagnostics
-    described = describe(prepared, load_glossary() if glossary is None else glossary)
     types = build_types(described, notes, models=models)
     if isinstance(types, Diagnostic):
         return types

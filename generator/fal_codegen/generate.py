@@ -58,6 +58,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     selection: tuple[str, ...]
     exclude: tuple[str, ...] = ()
     models: ModelKind = "msgspec"
+    package: str = ""
     endpoints: tuple[Row, ...]
 
     def text(self) -> bytes:
@@ -67,6 +68,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
             about["exclude"] = self.exclude
         if self.models != "msgspec":
             about["models"] = self.models
+        if self.package:
+            about["package"] = self.package
         head = msgspec.json.encode(about)[:-1]
         rows = b",\n".join(msgspec.json.encode(row) for row in self.endpoints)
         return head + b',"endpoints":[\n' + rows + b"\n]}\n"
@@ -94,6 +97,7 @@ def plan(
     selection: Selection | None = None,
     models: ModelKind = "msgspec",
     overrides: Overrides | None = None,
+    package: str = "",
     jobs: int | None = None,
     cold: bool = False,
     pinned: bool = False,
@@ -107,6 +111,7 @@ def plan(
         selection: Which endpoints. Default: all.
         models: What the types are.
         overrides: Corrections of documents. Default: those that come with the generator.
+        package: The package's import name. Default: the name of its folder.
         jobs: Processes to use. Default: one for each processor.
         cold: Generate every module anew, whatever is on disk.
         pinned: Take nothing but what the lock names: the same tools, the same documents.
@@ -124,7 +129,7 @@ def plan(
     overrides = overrides or load_overrides()
     generator = fingerprint(overrides.digest)
     recover(root)
-    known = {} if cold else _known(root, generator, models)
+    known = {} if cold else _known(root, generator, models, package)
     todo: list[_Work] = []
     index: dict[str, Row] = {}
     gone: list[Locked] = []
@@ -151,7 +156,7 @@ def plan(
                 continue
         entry, notes = overrides.apply(document.entry())
         result.diagnostics += notes
-        todo.append(_Work(row.module, schema, models, entry))
+        todo.append(_Work(row.module, schema, models, package or root.name, row.app is None, entry))
 
     total, done = len(todo) + len(index), len(index)
     for work, emitted in zip(todo, _emit_all(todo, jobs), strict=True):
@@ -186,6 +191,7 @@ def plan(
         selection=selection.endpoints,
         exclude=selection.exclude,
         models=models,
+        package=package if package != root.name else "",
         endpoints=endpoints,
     )
     result.files[INDEX_NAME] = table.text()
@@ -228,7 +234,16 @@ def check(
     if index is None:
         raise CatalogError(f"{root}: no generated package here ({INDEX_NAME} is missing); run fal-bindings generate")
     selection = selection or Selection(index.selection, index.exclude)
-    result = plan(schemas, root, selection=selection, models=index.models, overrides=overrides, jobs=jobs, cold=cold)
+    result = plan(
+        schemas,
+        root,
+        selection=selection,
+        models=index.models,
+        overrides=overrides,
+        package=index.package,
+        jobs=jobs,
+        cold=cold,
+    )
     result.changes = compare(root, result.files)
     paths = {*result.changes.added, *result.changes.changed, *result.changes.removed}
     # What differs in a module differs in its row of the index too, where only a hash would show it.
@@ -265,10 +280,13 @@ def read_index(root: Path) -> Index | None:
         return None
 
 
-def _known(root: Path, generator: str, models: ModelKind) -> dict[str, Row]:
+def _known(root: Path, generator: str, models: ModelKind, package: str) -> dict[str, Row]:
+    """The modules that this generator, asked the same, left at `root`."""
     index = read_index(root)
-    same = index is not None and (index.generator, index.models) == (generator, models)
-    return {row.id: row for row in index.endpoints} if index is not None and same else {}
+    if index is None or (index.generator, index.models) != (generator, models):
+        return {}
+    same = (index.package or root.name) == (package or root.name)
+    return {row.id: row for row in index.endpoints} if same else {}
 
 
 def _check_tools(schemas: Path) -> None:
@@ -299,6 +317,9 @@ class _Work:
     module: str
     schema: str
     models: ModelKind
+    package: str
+    listed: bool
+    """Whether the platform lists it; an app's own endpoints, it does not."""
     entry: Entry
 
 
@@ -308,7 +329,16 @@ def _job(work: _Work) -> Emitted:
 
     entry = work.entry
     document = entry.openapi or {}
-    return emit(entry.endpoint_id, entry.metadata, document, module=work.module, sha256=work.schema, models=work.models)
+    return emit(
+        entry.endpoint_id,
+        entry.metadata,
+        document,
+        module=work.module,
+        sha256=work.schema,
+        package=work.package,
+        models=work.models,
+        listed=work.listed,
+    )
 
 
 def _emit_all(todo: Sequence[_Work], jobs: int | None) -> Iterator[Emitted]:
@@ -334,7 +364,7 @@ def fingerprint(overrides: str) -> str:
     """
     parts = [msgspec.json.encode(current_tools()), overrides.encode()]
     folder = Path(__file__).parent
-    stages = ("names", "dialect", "prepare", "docs", "model", "render", "emit")
+    stages = ("names", "dialect", "prepare", "prose", "literals", "docs", "model", "render", "emit")
     parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]
     parts.append((folder / "glossary.toml").read_bytes())
     templates = (path for path in sorted(templates_folder().rglob("*")) if path.is_file())

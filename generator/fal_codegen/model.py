@@ -24,8 +24,9 @@ from datamodel_code_generator.format import PythonVersion
 
 from fal_codegen import names
 from fal_codegen.diagnostics import Diagnostic
-from fal_codegen.dialect import Members, Schema, beyond_msgspec, conforms, inner
+from fal_codegen.dialect import Schema, beyond_msgspec, inner
 from fal_codegen.docs import docstring
+from fal_codegen.literals import as_python
 from fal_codegen.prepare import Class, Field, ModelKind, Prepared
 from fal_codegen.render import lay_out, templates_folder
 
@@ -310,7 +311,7 @@ class _Kind:
                     constant=repr(one.schema["enum"][0]) if "enum" in one.schema else "",
                     beyond=self.beyond(one.schema),
                     unions=unions,
-                    doc=docstring(one.doc) if one.doc else "",
+                    doc=docstring(one.doc, indent="    ") if one.doc else "",
                 )
                 for one in item.fields
             },
@@ -323,7 +324,7 @@ class _Kind:
             return self.required(item.wire) if name else ""
         if owner.side == "input" and item.default is None and not item.nullable and item.schema:
             return f"default({name})"
-        value = _literal(item.default, item.schema, classes)
+        value = as_python(item.default, item.schema, classes)
         if owner.side == "input":
             return f"default({value}, {name})" if name else f"default({value})"
         return self.optional(value, name)
@@ -483,37 +484,6 @@ def _defines(node: ast.stmt) -> str:
     if isinstance(node, ast.ClassDef):
         return node.name
     return node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else ""
-
-
-def _literal(value: Any, schema: Schema, classes: Mapping[str, Class]) -> str:
-    """Write a JSON value as the Python value of a type that it conforms to."""
-
-    def members(name: str) -> Members:
-        for one in classes[name].fields:
-            null: Schema = {"union": [one.schema, {"type": "null"}]}
-            yield one.wire, null if one.nullable and one.schema else one.schema, one.required
-
-    if value is None:
-        return "None"
-    if "union" in schema or "one_of" in schema:
-        candidates: list[Schema] = schema.get("union") or schema["one_of"]
-        branches = [each for each in candidates if conforms(value, each, members)]
-        return _literal(value, branches[0], classes)
-    if "class" in schema:
-        fields = classes[schema["class"]].fields
-        given = (f"{one.name}={_literal(value[one.wire], one.schema, classes)}" for one in fields if one.wire in value)
-        return f"{schema['class']}({', '.join(given)})"
-    if "map" in schema:
-        pairs = (f"{key!r}: {_literal(item, schema['map'], classes)}" for key, item in value.items())
-        return f"{{{', '.join(pairs)}}}"
-    if "tuple" in schema:
-        parts = [_literal(item, part, classes) for item, part in zip(value, schema["tuple"], strict=True)]
-        return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
-    if "items" in schema:
-        return f"[{', '.join(_literal(item, schema['items'], classes) for item in value)}]"
-    if schema.get("type") == "number" and abs(value) < 2**53:
-        return repr(float(value))
-    return repr(value)
 
 
 # --- What comes out ---------------------------------------------------------------------------------------------------

@@ -62,8 +62,12 @@ class Field:
     """If it need not be given: the document's default, which fits the schema, or null."""
     description: str = ""
     """The document's own text."""
+    example: Any = None
+    """The document's first example, if it fits the schema."""
     doc: str = ""
-    """What a reader sees, in one line (see `docs`)."""
+    """What a reader sees (see `docs`)."""
+    summary: str = ""
+    """The same in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -637,9 +641,15 @@ class _Document:
                     required=item.required,
                     default=default,
                     description=text_of(item.node.get("description")),
+                    example=self._example(item.node, schema),
                 )
             )
         return Class(labels[key], side, tuple(fields), key[0], raw.media, raw.description)
+
+    def _example(self, node: Mapping[str, Any], schema: Schema) -> Any:
+        examples = [*sequence(node.get("examples")), node.get("example")]
+        example = json.loads(json.dumps(examples[0], sort_keys=True))
+        return example if example is not None and conforms(example, schema, self._members) else None
 
     def _default_problem(self, default: Any, schema: Schema, key: _Key) -> str | None:
         if not conforms(default, schema, self._members):

@@ -92,8 +92,70 @@ def test_text_range_and_default_stand_in_one_line() -> None:
 
 def test_the_documents_own_text_comes_first() -> None:
     own = "\n    The number\n    of steps:\n      - few\n    "
-    assert described(Glossary(fields={"x": "ours"}), description=own) == "The number of steps: - few."
+    assert described(Glossary(fields={"x": "ours"}), description=own) == "The number of steps:\n- few."
     assert described(Glossary(fields={"x": "ours"}), description="  ") == "ours."
+
+
+def test_facts_follow_a_text_of_several_lines_on_a_line_of_their_own() -> None:
+    field: dict[str, Any] = {"schema": integer(minimum=1), "required": False, "default": 2, "example": 3}
+    item = Field("x", "x", nullable=False, description="How much.\n\nMore.", **field)
+    (built,) = describe(endpoint(Class("Input", "input", (item,))), Glossary()).classes
+    assert built.fields[0].doc == "How much.\n\nMore.\n\nAt least 1. Default: 2. Example: 3."
+    assert built.fields[0].summary == "How much. More. At least 1. Default: 2. Example: 3."
+    assert built.doc.endswith("Args:\n    x: How much. More. At least 1. Default: 2. Example: 3.")
+
+
+@pytest.mark.parametrize(
+    ("example", "default", "text"),
+    [
+        ("a cat", None, 'Example: "a cat".'),
+        ("a cat", "a cat", 'Default: "a cat".'),
+        (None, "a cat", 'Default: "a cat".'),
+        ("a cat", "a dog", 'Default: "a dog". Example: "a cat".'),
+        ({"width": 1}, None, "Example: {'width': 1}."),
+        ("x" * 200, None, f'Example: "{"x" * 78}….'),
+    ],
+)
+def test_examples(example: Any, default: Any, text: str) -> None:
+    assert described(Glossary(), required=False, default=default, example=example) == text
+
+
+SIZE = Class("Size", "input", (Field("width", "width", {"type": "integer"}, False, True),))
+
+
+@pytest.mark.parametrize(
+    ("fields", "call"),
+    [
+        ({"prompt": (TEXT, "a cat")}, 'output = thing.subscribe(thing.Input(prompt="a cat"))'),
+        ({"size": ({"class": "Size"}, {"width": 8})}, "output = thing.subscribe(thing.Input(size=thing.Size(width=8)))"),
+        (
+            {"prompt": (TEXT, "word " * 40), "number": ({"type": "number"}, 1)},
+            f'output = thing.subscribe(thing.Input(\n    prompt="{("word " * 16).strip()}",\n    number=1.0,\n))',
+        ),
+        ({"prompt": (TEXT, 'a "quote"\n``` and """')}, "output = thing.subscribe(thing.Input(prompt='a \"quote\"\\n``` and \"\"\"'))"),
+        ({"prompt": (TEXT, None)}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_snippet_calls_the_endpoint_with_its_own_examples(fields: dict[str, Any], call: str | None) -> None:
+    given = [Field(name, name, schema, False, True, example=example) for name, (schema, example) in fields.items()]
+    optional = Field("seed", "seed", {"type": "integer"}, False, False, example=7)
+    classes = (SIZE, Class("Input", "input", (*given, optional)))
+    doc = describe(endpoint(*classes), Glossary(), "acme.fal.acme.thing").classes[1].doc
+    link = "`acme/thing`, category text-to-image: https://fal.ai/models/acme/thing"
+    snippet = f"```python\nfrom acme.fal.acme import thing\n\n{call}\n```"
+    head = "Input of `acme/thing`." if call is None else f"Input of {link}\n\n{snippet}"
+    assert doc == f"{head}\n\nArgs:\n{args(given)}    seed: Example: 7."
+    if call is not None:
+        compile(call, "snippet.py", "exec")
+        literal = docstring(doc, indent="    ")
+        assert ast.get_docstring(ast.parse(f"class A:\n    {literal}\n").body[0]) == doc  # type: ignore[arg-type]
+    assert "```python" not in describe(endpoint(*classes), Glossary()).classes[1].doc
+
+
+def args(fields: list[Field]) -> str:
+    built = describe(endpoint(Class("Input", "input", tuple(fields))), Glossary()).classes[0].fields
+    return "".join(f"    {each.name}: {each.summary}\n" for each in built if each.summary)
 
 
 def test_the_glossary_is_searched_from_the_special_to_the_general() -> None:
