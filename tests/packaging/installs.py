@@ -19,6 +19,7 @@ OF_EXTRAS = (
     "PIL",
     "black",
     "click",
+    "cryptography",
     "datamodel_code_generator",
     "jinja2",
     "jsonschema",
@@ -26,6 +27,7 @@ OF_EXTRAS = (
     "rich",
     "starlette",
     "uvicorn",
+    "websockets",
 )
 """Modules that only an extra brings."""
 
