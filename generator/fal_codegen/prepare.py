@@ -3,6 +3,13 @@
 The documents call themselves OpenAPI 3.0 and hold JSON Schema 2020-12, in several dialects. What comes out is one small
 dialect, `Schema`; whatever a document says beyond it, or against itself, is repaired, and each repair that changes what a
 type accepts is a diagnostic.
+
+Components are local to their endpoint: `fal_ai.flux_dev.Image` and `fal_ai.flux_schnell.Image` are two classes, although
+they look alike. In the catalogue of 2026-01, the components that nearly all endpoints of an owner share are the ones
+that come in several shapes under one name (fal-ai: `File` in 3, `Image` in 4, `LoraWeight` in 6), and an endpoint goes
+over from one shape to another when it is updated. A shared class would then be another one from one pull to the next,
+and `isinstance` with it. What is stable, and what `isinstance` may be asked for, are the bases: `fal_runtime.MediaFile`
+for a file that was produced, `InputModel` and `OutputModel`; and within one endpoint, its own classes.
 """
 
 from __future__ import annotations

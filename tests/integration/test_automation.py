@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ esac
 """
 
 
+def filled(text: str, known: Mapping[str, str]) -> str:
+    """A text with the values of GitHub's expressions in it."""
+    return re.sub(r"\$\{\{ (.+?) \}\}", lambda found: known[found[1]], text)
+
+
 class Runner:
     """Runs an action's steps in a project, as GitHub does."""
 
@@ -143,8 +148,7 @@ class Runner:
             known |= {
                 f"steps.{each}.outputs.{name}": outputs[name] for name in outputs for each in ("compare", "propose")
             }
-            for name, text in step.get("env", {}).items():
-                environment[name] = re.sub(r"\$\{\{ (.+?) \}\}", lambda found, known=known: known[found[1]], text)
+            environment |= {name: filled(text, known) for name, text in step.get("env", {}).items()}
             # Source: GitHub docs, "Workflow syntax", `shell: bash`.
             script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
             done = subprocess.run(
