@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
-from fal_runtime import queue
-from fal_runtime.client import Channel, Client, blocking, running
-from fal_runtime.inputs import build_body
-from fal_runtime.queue import EndpointId, Job, Status
-from fal_runtime.result import Result
-from fal_runtime.retry import Deadline
-from fal_runtime.run import run
-from fal_runtime.stream import AsyncEventStream, EventStream, open_stream
-from fal_runtime.transport import drive, iterate
-
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncSocket
     from websockets.sync.client import ClientConnection as BlockingSocket
 
+    from fal_runtime import client as clients
+    from fal_runtime import inputs, queue, retry, transport
+    from fal_runtime import run as runs
+    from fal_runtime import stream as streams
+    from fal_runtime.client import Channel, Client
     from fal_runtime.lifecycle import Lifecycle
+    from fal_runtime.queue import Job, Status
     from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection, RealtimeOptions
+    from fal_runtime.result import Result
+    from fal_runtime.stream import AsyncEventStream, EventStream
     from fal_runtime.webhooks import Headers, WebhookEvent, WebhookOptions
     from fal_runtime.wire import WireOptions
+else:  # loaded by the first call, so that a module costs little more than its types
+    from fal_runtime.packages import LazyModule
 
+    clients = LazyModule("fal_runtime.client")
+    inputs = LazyModule("fal_runtime.inputs")
+    queue = LazyModule("fal_runtime.queue")
+    retry = LazyModule("fal_runtime.retry")
+    runs = LazyModule("fal_runtime.run")
+    streams = LazyModule("fal_runtime.stream")
+    transport = LazyModule("fal_runtime.transport")
 
 __all__ = [
     "CallOptions",
@@ -134,11 +141,11 @@ class Handle(Generic[R_co]):
 
     def status(self, *, logs: bool = False) -> Status:
         """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
-        return drive(queue.status(blocking(self._client), self._job, logs=logs))
+        return transport.drive(queue.status(clients.blocking(self._client), self._job, logs=logs))
 
     async def status_async(self, *, logs: bool = False) -> Status:
         """Ask how the request stands: `Queued`, `InProgress` or `Completed`."""
-        return await queue.status(running(self._client), self._job, logs=logs)
+        return await queue.status(clients.running(self._client), self._job, logs=logs)
 
     def events(self, *, logs: bool = False, timeout: float | None = None) -> Generator[Status, None, None]:
         """Follow the request: an event whenever something changed, a `Completed` last.
@@ -146,14 +153,14 @@ class Handle(Generic[R_co]):
         Raises:
             TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
         """
-        return iterate(self._events(blocking(self._client), logs, timeout))
+        return transport.iterate(self._events(clients.blocking(self._client), logs, timeout))
 
     def events_async(self, *, logs: bool = False, timeout: float | None = None) -> AsyncGenerator[Status, None]:
         """Follow the request, as `events` does."""
-        return self._events(running(self._client), logs, timeout)
+        return self._events(clients.running(self._client), logs, timeout)
 
     def _events(self, channel: Channel, logs: bool, timeout: float | None) -> AsyncGenerator[Status, None]:
-        deadline = Deadline(timeout) if timeout is not None else None
+        deadline = retry.Deadline(timeout) if timeout is not None else None
         return queue.events(channel, self._job, logs=logs, deadline=deadline)
 
     def result(self, *, logs: bool = False, timeout: float | None = None) -> R_co:
@@ -163,11 +170,13 @@ class Handle(Generic[R_co]):
             TimeoutExpired: after `timeout` seconds (default: the client's). The request goes on.
             FalError: the one that the request ended with.
         """
-        return self._pick(drive(queue.wait(blocking(self._client), self._job, logs=logs, timeout=timeout)))
+        return self._pick(
+            transport.drive(queue.wait(clients.blocking(self._client), self._job, logs=logs, timeout=timeout))
+        )
 
     async def result_async(self, *, logs: bool = False, timeout: float | None = None) -> R_co:
         """Wait for the request's end and fetch its result, as `result` does."""
-        return self._pick(await queue.wait(running(self._client), self._job, logs=logs, timeout=timeout))
+        return self._pick(await queue.wait(clients.running(self._client), self._job, logs=logs, timeout=timeout))
 
     def cancel(self) -> str:
         """Ask to cancel the request; return what the platform says.
@@ -175,11 +184,11 @@ class Handle(Generic[R_co]):
         `OK` (it was still queued and is gone), `CANCELLATION_REQUESTED` (it runs; its program decides),
         `ALREADY_COMPLETED` or `NOT_FOUND`.
         """
-        return drive(queue.cancel(blocking(self._client), self._job))
+        return transport.drive(queue.cancel(clients.blocking(self._client), self._job))
 
     async def cancel_async(self) -> str:
         """Ask to cancel the request, as `cancel` does."""
-        return await queue.cancel(running(self._client), self._job)
+        return await queue.cancel(clients.running(self._client), self._job)
 
 
 class Verbs(Generic[I, O_co, R_co, P]):
@@ -222,9 +231,11 @@ class Verbs(Generic[I, O_co, R_co, P]):
         wire, files = dict(options), Files()
         extra, validate = wire.pop("extra", None), wire.pop("validate", True)
         wire.pop("client", None)
-        body = build_body(input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate, files=files)
+        body = inputs.build_body(
+            input, self.input_type, endpoint_id=self.id, extra=extra, validate=validate, files=files
+        )
         if files.sources:
-            deadline = Deadline(wire.get("timeout"))
+            deadline = retry.Deadline(wire.get("timeout"))
             body = await files.upload_into(channel, body, deadline)
             if deadline.seconds is not None:
                 wire["timeout"] = deadline.left()
@@ -243,8 +254,8 @@ class Verbs(Generic[I, O_co, R_co, P]):
             FalError: any other; see `fal_runtime.errors`.
         """
         value, options = self._told(given, options)
-        channel = blocking(options.get("client"))
-        return self._pick(drive(self._perform(run, channel, value, options)))
+        channel = clients.blocking(options.get("client"))
+        return self._pick(transport.drive(self._perform(runs.run, channel, value, options)))
 
     @overload
     async def run_async(self, input: I | dict[str, Any], /, **options: Unpack[RunOptions]) -> R_co: ...
@@ -253,8 +264,8 @@ class Verbs(Generic[I, O_co, R_co, P]):
     async def run_async(self, *given: Any, **options: Any) -> R_co:
         """Run the endpoint on one connection and return its output, as `run` does."""
         value, options = self._told(given, options)
-        channel = running(options.get("client"))
-        return self._pick(await self._perform(run, channel, value, options))
+        channel = clients.running(options.get("client"))
+        return self._pick(await self._perform(runs.run, channel, value, options))
 
     @overload
     def submit(self, input: I | dict[str, Any], /, **options: Unpack[SubmitOptions]) -> Handle[R_co]: ...
@@ -270,7 +281,7 @@ class Verbs(Generic[I, O_co, R_co, P]):
         """
         value, options = self._told(given, options)
         client = options.get("client")
-        job = drive(self._perform(_submit, blocking(client), value, options))
+        job = transport.drive(self._perform(_submit, clients.blocking(client), value, options))
         return Handle(job, self._pick, client)
 
     @overload
@@ -281,7 +292,7 @@ class Verbs(Generic[I, O_co, R_co, P]):
         """Put a request into the queue and return its handle at once, as `submit` does."""
         value, options = self._told(given, options)
         client = options.get("client")
-        job = await self._perform(_submit, running(client), value, options)
+        job = await self._perform(_submit, clients.running(client), value, options)
         return Handle(job, self._pick, client)
 
     @overload
@@ -299,8 +310,8 @@ class Verbs(Generic[I, O_co, R_co, P]):
             FalError: any other; see `fal_runtime.errors`.
         """
         value, options = self._told(given, options)
-        channel = blocking(options.get("client"))
-        return self._pick(drive(self._perform(queue.subscribe, channel, value, options)))
+        channel = clients.blocking(options.get("client"))
+        return self._pick(transport.drive(self._perform(queue.subscribe, channel, value, options)))
 
     @overload
     async def subscribe_async(self, input: I | dict[str, Any], /, **options: Unpack[SubscribeOptions]) -> R_co: ...
@@ -309,7 +320,7 @@ class Verbs(Generic[I, O_co, R_co, P]):
     async def subscribe_async(self, *given: Any, **options: Any) -> R_co:
         """Submit a request, wait for its end and return its output, as `subscribe` does."""
         value, options = self._told(given, options)
-        channel = running(options.get("client"))
+        channel = clients.running(options.get("client"))
         return self._pick(await self._perform(queue.subscribe, channel, value, options))
 
     @overload
@@ -322,8 +333,9 @@ class Verbs(Generic[I, O_co, R_co, P]):
         The request is sent when the first event is asked for; `EventStream` says what is raised then.
         """
         value, options = self._told(given, options)
-        return EventStream(
-            lambda: self._perform(open_stream, blocking(options.get("client")), value, options), self._pick
+        return streams.EventStream(
+            lambda: self._perform(streams.open_stream, clients.blocking(options.get("client")), value, options),
+            self._pick,
         )
 
     @overload
@@ -335,8 +347,9 @@ class Verbs(Generic[I, O_co, R_co, P]):
     def stream_async(self, *given: Any, **options: Any) -> AsyncEventStream[O_co, R_co]:
         """Run the endpoint and iterate over its outputs with `async for`, as `stream` does. It is not awaited."""
         value, options = self._told(given, options)
-        return AsyncEventStream(
-            lambda: self._perform(open_stream, running(options.get("client")), value, options), self._pick
+        return streams.AsyncEventStream(
+            lambda: self._perform(streams.open_stream, clients.running(options.get("client")), value, options),
+            self._pick,
         )
 
     def realtime(
@@ -353,7 +366,7 @@ class Verbs(Generic[I, O_co, R_co, P]):
         """
         from fal_runtime.realtime import RealtimeConnection, connection
 
-        channel, types = blocking(options.get("client")), (self.input_type, self.output_type)
+        channel, types = clients.blocking(options.get("client")), (self.input_type, self.output_type)
         pick = None if self._pick is _data else self._pick
         made: RealtimeConnection[I, R_co] = connection(
             RealtimeConnection, channel, self.id, types, pick, on_result, options
@@ -366,7 +379,7 @@ class Verbs(Generic[I, O_co, R_co, P]):
         """A connection for many inputs, to be used with `async with`, as `realtime` is. It is not awaited."""
         from fal_runtime.realtime import AsyncRealtimeConnection, connection
 
-        channel, types = running(options.get("client")), (self.input_type, self.output_type)
+        channel, types = clients.running(options.get("client")), (self.input_type, self.output_type)
         pick = None if self._pick is _data else self._pick
         made: AsyncRealtimeConnection[I, R_co] = connection(
             AsyncRealtimeConnection, channel, self.id, types, pick, on_result, options
@@ -395,14 +408,14 @@ class Verbs(Generic[I, O_co, R_co, P]):
 
     def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:
         """The handle of a request that was submitted before, here or anywhere."""
-        job = Job(endpoint_id=self.id, output=self.output_type, request_id=request_id)
+        job = queue.Job(endpoint_id=self.id, output=self.output_type, request_id=request_id)
         return Handle(job, self._pick, client)
 
 
 async def _submit(
     channel: Channel, endpoint_id: str, output: Any, body: bytes, *, timeout: float | None = None, **options: Any
 ) -> Job:
-    deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.total)
+    deadline = retry.Deadline(timeout if timeout is not None else channel.client.timeouts.total)
     return await queue.submit(channel, endpoint_id, output, body, deadline=deadline, **options)
 
 
@@ -447,13 +460,13 @@ class Endpoint(Verbs[I, O, O, P]):
         Raises:
             WebhookSignatureError: if it is not to be trusted; and what else `fal_runtime.webhooks.verify` raises.
         """
-        return drive(self._receive(blocking(options.get("client")), headers, body, options))
+        return transport.drive(self._receive(clients.blocking(options.get("client")), headers, body, options))
 
     async def parse_webhook_async(
         self, headers: Headers, body: bytes, **options: Unpack[WebhookOptions]
     ) -> WebhookEvent[O]:
         """Check that a webhook's delivery comes from the platform, and read it, as `parse_webhook` does."""
-        return await self._receive(running(options.get("client")), headers, body, options)
+        return await self._receive(clients.running(options.get("client")), headers, body, options)
 
     async def _receive(
         self, channel: Channel, headers: Headers, body: bytes, options: WebhookOptions
@@ -469,4 +482,4 @@ def endpoint(endpoint_id: str) -> Endpoint[dict[str, Any], Any]:
     Raises:
         ConfigurationError: if `endpoint_id` is not one.
     """
-    return Endpoint(EndpointId(endpoint_id).text, dict, Any)
+    return Endpoint(queue.EndpointId(endpoint_id).text, dict, Any)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
-__all__ = ["lazy_package"]
+__all__ = ["LazyModule", "lazy_names", "lazy_package"]
 
 
 def lazy_package(name: str, path: Iterable[str]) -> tuple[Callable[[str], ModuleType], Callable[[], list[str]]]:
@@ -38,3 +40,32 @@ def lazy_package(name: str, path: Iterable[str]) -> tuple[Callable[[str], Module
         raise AttributeError(f"package {name!r} has no module {attribute!r}{hint}", name=attribute)
 
     return getattr_, modules
+
+
+def lazy_names(name: str, sources: Mapping[str, Iterable[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the `__getattr__` and `__dir__` of a package whose names are imported when they are first used.
+
+    Args:
+        name: The package's `__name__`.
+        sources: For each of its modules, the names that come from it.
+    """
+    modules = {each: module for module, names in sources.items() for each in names}
+
+    def getattr_(attribute: str) -> Any:
+        if attribute not in modules:
+            raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute)
+        value = getattr(importlib.import_module(f"{name}.{modules[attribute]}"), attribute)
+        setattr(sys.modules[name], attribute, value)
+        return value
+
+    return getattr_, lambda: sorted({*vars(sys.modules[name]), *modules})
+
+
+class LazyModule:
+    """Stands for a module that is imported when something of it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(sys.modules.get(self._name) or importlib.import_module(self._name), attribute)

@@ -68,7 +68,7 @@ class Result(msgspec.Struct, Generic[O_co], frozen=True, kw_only=True):
 
     def files(self) -> list[MediaFile]:
         """Every file in the output, at any depth. Without types, each object that names a URL is one."""
-        from fal_runtime.media import files_in
+        from fal_runtime.downloads import files_in
 
         return files_in(self.data)
 
@@ -90,7 +90,7 @@ class Result(msgspec.Struct, Generic[O_co], frozen=True, kw_only=True):
             FalError: as `MediaFile.read` does.
         """
         from fal_runtime.client import blocking
-        from fal_runtime.media import download
+        from fal_runtime.downloads import download
         from fal_runtime.transport import drive
 
         return drive(download(blocking(client), self, Path(folder), name))
@@ -100,7 +100,7 @@ class Result(msgspec.Struct, Generic[O_co], frozen=True, kw_only=True):
     ) -> list[Path]:
         """Save every file of the output into a folder, as `download` does."""
         from fal_runtime.client import running
-        from fal_runtime.media import download
+        from fal_runtime.downloads import download
 
         return await download(running(client), self, Path(folder), name)
 

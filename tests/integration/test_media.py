@@ -14,7 +14,7 @@ from PIL import Image
 
 import fal_runtime
 from fal_endpoints.fal_ai import flux_dev
-from fal_runtime import Client, File, MediaFile, OutputModel, Result, errors, media
+from fal_runtime import Client, File, MediaFile, OutputModel, Result, downloads, errors
 from fal_sandbox import Sandbox
 from support import ECHO, Caller
 
@@ -180,7 +180,7 @@ def test_a_notebook_never_fails_and_never_grows(
     sandbox.fail_next("/cdn/*", status=503)
     assert shown(picture)["text/html"] == element
     assert fetched(sandbox) == before + 2
-    monkeypatch.setattr(media, "SHOWN_BYTES", 1000)
+    monkeypatch.setattr(downloads, "SHOWN_BYTES", 1000)
     assert shown(picture)["text/html"] == element
     assert fetched(sandbox) == before + 3
     announced = File(url=picture.url, content_type="image/png", file_size=1001)
