@@ -86,6 +86,11 @@ class CallOptions(TypedDict, total=False):
 class RunOptions(CallOptions, total=False):
     """The options of `run`."""
 
+    path: str
+    """A path inside the endpoint's app, such as `/variant`, to call in place of its main one."""
+    method: Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
+    """The HTTP method, for apps that want another one. Default: `POST`. With `GET` the input goes into the URL."""
+
 
 class StreamOptions(CallOptions, total=False):
     """The options of `stream`."""
@@ -97,6 +102,8 @@ class StreamOptions(CallOptions, total=False):
 class SubmitOptions(CallOptions, total=False):
     """The options of `submit`."""
 
+    path: str
+    """A path inside the endpoint's app, such as `/variant`, to call in place of its main one."""
     webhook_url: str
     """Where the platform posts the result when it is there."""
     priority: Literal["normal", "low"]

@@ -117,6 +117,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return {"endpoint_id": self.endpoint_id, "request_id": self.request_id}
 
 
+def address(channel: Channel, service: str, endpoint_id: str, path: str) -> str:
+    """Where an endpoint, or a path inside its app, is called. A path that the id ends with is not added again."""
+    id_, path = EndpointId(endpoint_id).text, f"/{path.strip('/')}" if path else ""
+    return f"{channel.client.urls[service]}/{EndpointId(id_ if id_.endswith(path) else id_ + path).text}"
+
+
 def paid_headers(
     start_timeout: float | None, hint: str | None, storage: Lifecycle | None, headers: Mapping[str, str] | None
 ) -> dict[str, str]:
@@ -145,6 +151,7 @@ async def submit(
     output: Any,
     body: bytes,
     *,
+    path: str = "",
     webhook_url: str | None = None,
     priority: str | None = None,
     hint: str | None = None,
@@ -168,7 +175,7 @@ async def submit(
     response = await channel.call(
         "submit",
         "POST",
-        f"{channel.client.urls['queue']}/{EndpointId(endpoint_id).text}",
+        address(channel, "queue", endpoint_id, path),
         headers=sent,
         params=params,
         body=body,

@@ -14,7 +14,7 @@ import msgspec
 
 from fal_runtime.client import Channel
 from fal_runtime.errors import FalError, RunnerError, StreamTruncated, error_from_response
-from fal_runtime.queue import EndpointId, make_result, paid_headers
+from fal_runtime.queue import address, make_result, paid_headers
 from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
 from fal_runtime.sse import is_event_stream, server_sent_events
@@ -51,11 +51,10 @@ async def open_stream(
 ) -> tuple[Stream, AsyncGenerator[Result[Any], None]]:
     """Send a request; return its answer and the results in it. Raises what `Channel.open` raises."""
     deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.run)
-    id_ = EndpointId(endpoint_id).text
     stream = await channel.open(
         "stream",
         "POST",
-        f"{channel.client.urls['run']}/{id_ if id_.endswith(path) else id_ + path}",
+        address(channel, "run", endpoint_id, path),
         headers={"accept": "text/event-stream", **paid_headers(start_timeout, hint, storage, headers)},
         body=body,
         deadline=deadline,

@@ -514,3 +514,16 @@ def test_one_client_serves_many_threads(echo: Echo, sandbox: Sandbox) -> None:
         waiting = [pool.submit(echo.run, Input(prompt="x"), client=client) for _ in range(64)]
         outputs = [each.result() for each in waiting]
     assert outputs == [Output(text="hello")] * 64
+
+
+def test_a_path_inside_an_app_and_another_method(call: Caller, sandbox: Sandbox) -> None:
+    sandbox.respond("tests/echo/deep/variant", {"text": "hello"}, run_seconds=0.0, queue_seconds=0.0)
+    endpoint: Echo = Endpoint(ECHO, Input, Output)
+    hello = Output(text="hello")
+    assert call(endpoint, "run", Input(prompt="a b", count=2), path="/variant", method="GET") == hello
+    assert sandbox.admitted[-1].input == {"prompt": "a b", "count": "2"}
+    assert call(endpoint, "run", Input(prompt="x"), path="variant", method="PUT") == hello
+    assert call(endpoint, "subscribe", Input(prompt="x"), path="variant") == hello
+    assert {request.path.partition("/deep")[2] for request in sandbox.requests if "/deep" in request.path} == {
+        "/variant"
+    }
