@@ -76,16 +76,15 @@ def fal_sandbox(request: pytest.FixtureRequest, fal_sandbox_server: Sandbox) -> 
     Everything is as it was after the test. The default client does not wait long between attempts.
     """
     import fal_runtime
-    from fal_runtime.settings import service_urls
 
     node: pytest.Item = request.node
-    live, key = service_urls(None), os.environ.get("FAL_KEY")
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         fal_sandbox_server.reset()
         cassette = _cassette(node)
         if cassette is not None and _recording(node.config):
-            stack.enter_context(fal_sandbox_server.record(cassette, key=key, urls=live))
+            # Before the environment leads to the sandbox: it says where the platform is, and has its key.
+            stack.enter_context(fal_sandbox_server.record(cassette))
         else:
             stack.enter_context(_network(node))
         if cassette is not None and not _recording(node.config):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -408,29 +407,30 @@ class Sandbox:
 
         Args:
             path: the JSON file to write; files that answers consist of go into a folder beside it.
-            key: the platform's key. By default that of the environment.
+            key: the platform's key. By default what `fal_runtime.Client` finds.
             urls: base URLs of the platform by service, as `fal_runtime.Client` takes them.
 
         Raises:
             RuntimeError: if the sandbox is not running.
             CassetteError: if there is no key, or the platform's addresses are the sandbox's own.
         """
+        from fal_runtime.credentials import authorization
         from fal_runtime.settings import service_urls
         from fal_sandbox.tapes import Recorder
 
         cassette, live = Cassette(path), service_urls(urls)
-        key = key or os.environ.get("FAL_KEY")
-        if not key or key == self.key:
+        header = authorization(key)
+        if header is None or header == f"Key {self.key}":
             raise CassetteError("recording needs the platform's key; set FAL_KEY or pass key=")
         addresses = self._addresses(live)
-        recorder = Recorder(cassette, addresses, self.key, key)
+        recorder = Recorder(cassette, addresses, self.key, header)
         self._state.tape = recorder
         try:
             yield cassette
         finally:
             self._state.tape = None
             cassette.note_departures(self.catalog)
-            cassette.save([key, self.key])
+            cassette.save([header.partition(" ")[2], self.key])
 
     @contextmanager
     def replay(self, path: str | PathLike[str]) -> Generator[Cassette, None, None]:

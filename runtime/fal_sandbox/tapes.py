@@ -52,13 +52,13 @@ class Recorder:
         cassette: where it is written.
         addresses: translates between here and there.
         here_key: the key that clients of the sandbox use.
-        live_key: what the platform is sent in its place.
+        authorization: the header that the platform is sent in its place.
     """
 
-    def __init__(self, cassette: Cassette, addresses: Addresses, here_key: str, live_key: str) -> None:
+    def __init__(self, cassette: Cassette, addresses: Addresses, here_key: str, authorization: str) -> None:
         self._cassette = cassette
         self._addresses = addresses
-        self._keys = {f"Key {here_key}": f"Key {live_key}", f"Bearer {here_key}": f"Bearer {live_key}"}
+        self._keys = {f"Key {here_key}": authorization, f"Bearer {here_key}": authorization}
         self.problems: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +93,7 @@ class Recorder:
             ):
                 await self._pass_on(answer, exchange, scope, receive, send)
         except httpx.TransportError as error:
+            self._cassette.exchanges = [each for each in self._cassette.exchanges if each is not exchange]
             self.problems.append(f"{request.method} {target.partition('?')[0]} was not answered ({error!r})")
             # As it would be without a recorder in between: the connection ends.
             transport: asyncio.Transport = scope["state"]["transport"]
@@ -138,6 +139,8 @@ class Recorder:
             rest += chunk
             ready, mark, late = rest.rpartition(b"\n\n")
             if mark and "event-stream" in kind:
+                # Clients leave as soon as they have read what they wait for.
+                self._write(exchange, kind, b"".join(seen).rpartition(b"\n\n")[0] + mark)
                 yield self._here(ready + mark)
                 rest = late
         self._write(exchange, kind, b"".join(seen))
@@ -153,7 +156,8 @@ class Recorder:
             _write_text(exchange, kind, text)
         last = next((each for each in reversed(self._cassette.exchanges) if each.place == exchange.place), None)
         # While a job waits, the same is asked and answered many times.
-        if last is None or exchange.method != "GET" or last != exchange:
+        again = exchange.method == "GET" and last == exchange and "event-stream" not in kind
+        if not again and all(each is not exchange for each in self._cassette.exchanges):
             self._cassette.exchanges.append(exchange)
 
     def _here(self, content: bytes) -> bytes:

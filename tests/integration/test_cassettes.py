@@ -371,6 +371,24 @@ def test_an_answer_that_breaks_off_is_not_recorded(tmp_path: Path, here: Sandbox
     assert json.loads(path.read_text())["exchanges"] == []
 
 
+def test_a_stream_that_the_client_leaves_is_recorded_as_far_as_it_was_read(
+    tmp_path: Path, here: Sandbox, live: Sandbox
+) -> None:
+    path, key = tmp_path / "a.json", {"authorization": f"Key {here.key}"}
+    live.respond("me/mine", {"n": 9}, stream=[{"n": n} for n in range(9)], run_seconds=30)
+
+    def first() -> str:
+        with httpx.stream(
+            "POST", f"{here.environment()['FAL_RUN_URL']}/me/mine/stream", json={}, headers=key, trust_env=False
+        ) as stream:
+            return next(stream.iter_lines())
+
+    with here.record(path, key=LIVE_KEY, urls=urls(live)):
+        assert first() == 'data: {"n":0}'
+    with here.replay(path):
+        assert first() == 'data: {"n":0}'
+
+
 def test_a_realtime_connection_is_refused_while_replaying(tmp_path: Path, here: Sandbox) -> None:
     (tmp_path / "a.json").write_text('{"version": 1, "exchanges": []}')
     realtime = here.environment()["FAL_REALTIME_URL"]
