@@ -188,7 +188,11 @@ def test_every_error_has_an_exit_code_that_the_help_explains(run: Run) -> None:
     classes = [getattr(errors, name) for name in errors.__all__ if name.endswith(("Error", "Expired", "Timeout"))]
     coded = {cls: exit_code(cls) for cls in classes if issubclass(cls, errors.FalError)}
     assert len(coded) > 15
-    assert {cls for cls, code in coded.items() if code == 1} <= {errors.FalError, errors.WebhookSignatureError}
+    assert {cls for cls, code in coded.items() if code == 1} <= {
+        errors.FalError,
+        errors.RealtimeError,
+        errors.WebhookSignatureError,
+    }
     assert exit_code(errors.SubmissionUnknownError) == 11
     assert exit_code(errors.StartTimeout) == 8
     text = run(FLUX, "--help").stdout

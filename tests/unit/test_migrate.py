@@ -52,15 +52,15 @@ TYPED = {
     ),
     "a dict made elsewhere": (
         'def f(a):\n    fal_client.run("fal-ai/flux/dev", a)\n',
-        "def f(a):\n    flux_dev.run(flux_dev.Input.from_dict(a))\n",
+        "def f(a):\n    flux_dev.run(a)\n",
     ),
     "a spread dict": (
         'def f(a):\n    fal_client.run("fal-ai/flux/dev", {"prompt": "x", **a})\n',
-        'def f(a):\n    flux_dev.run(flux_dev.Input.from_dict({"prompt": "x", **a}))\n',
+        'def f(a):\n    flux_dev.run({"prompt": "x", **a})\n',
     ),
     "options": (
         'fal_client.subscribe("fal-ai/flux/dev", with_logs=True, arguments={"prompt": "x"}, client_timeout=5, interval=1)',
-        'flux_dev.subscribe(logs=True, input=flux_dev.Input(prompt="x"), timeout=5)',
+        'flux_dev.subscribe(flux_dev.Input(prompt="x"), logs=True, timeout=5)',
     ),
     "a path": (
         'fal_client.run("fal-ai/flux", {"prompt": "x"}, path="/dev")',
@@ -88,11 +88,11 @@ TYPED = {
     ),
     "a stream": (
         'for event in fal_client.stream("fal-ai/flux/dev", arguments={"prompt": "x"}):\n    print(event["seed"])\n',
-        'for event in flux_dev.endpoint.stream(flux_dev.Input(prompt="x")):\n    print(event.seed)\n',
+        'for event in flux_dev.stream(flux_dev.Input(prompt="x")):\n    print(event.seed)\n',
     ),
     "a stream with a module": (
         'for event in fal_client.stream("fal-ai/flux-lora", arguments={"prompt": "x"}):\n    print(event["seed"])\n',
-        'for event in flux_lora_stream.endpoint.stream(flux_lora_stream.Input(prompt="x")):\n    print(event.seed)\n',
+        'for event in flux_lora_stream.stream(flux_lora_stream.Input(prompt="x")):\n    print(event.seed)\n',
     ),
     "through functions": (
         f'def make():\n    return {CALL}\n\ndef show(result):\n    print(result["seed"])\n\nshow(make())\n',

@@ -147,8 +147,10 @@ class Inputs:
         cls = attribute(cst.Name(self._name), "Input")
         literal = plain_input(node)
         if literal is None:
-            self.notes.append((node, "from_dict refuses what the schema does not know, or would not take"))
-            return lambda edited: (cst.Call(attribute(cls, "from_dict"), [cst.Arg(edited)]), None)
+            self.notes.append(
+                (node, "the dict is checked: what the schema does not know, or would not take, is refused")
+            )
+            return _as_it_is
         shape = self._module.input
         keys = [_key(element) for element in literal.elements]
         for wire, field in shape.fields.items():
@@ -289,7 +291,16 @@ def new_arguments(call: cst.Call, changes: dict[int, cst.Arg | None], more: Sequ
                 comma=cst.Comma(whitespace_after=space), whitespace_after_arg=cst.SimpleWhitespace("")
             )
             kept.append(arg.with_changes(whitespace_after_arg=ending))
-    return call.with_changes(args=kept, whitespace_before_args=before)
+    return call.with_changes(args=_unnamed_first(kept), whitespace_before_args=before)
+
+
+def _unnamed_first(args: Sequence[cst.Arg]) -> list[cst.Arg]:
+    """Put arguments without a name before the others, without moving the space between them."""
+    order = sorted(args, key=lambda arg: arg.keyword is not None)
+    return [
+        arg.with_changes(comma=slot.comma, whitespace_after_arg=slot.whitespace_after_arg)
+        for arg, slot in zip(order, args, strict=True)
+    ]
 
 
 def _joined(
@@ -343,7 +354,6 @@ def edit_arguments(
         elif name in _RENAMED:
             changes[number] = _RENAMED[name]
     place = options.index["arguments"]
-    leads = not any(number < place for name, number in options.index.items() if changes.get(number, name) is not None)
 
     def edit(updated: cst.Call) -> cst.Call:
         value, extra = make(updated.args[place].value)
@@ -351,7 +361,7 @@ def edit_arguments(
             number: None if name is None else updated.args[number].with_changes(keyword=cst.Name(name))
             for number, name in changes.items()
         }
-        done[place] = cst.Arg(value) if leads else keyword("input", value)
+        done[place] = cst.Arg(value)
         more = [keyword("extra", extra)] if extra is not None else []
         if site.client is not None:
             more.append(keyword("client", site.client))

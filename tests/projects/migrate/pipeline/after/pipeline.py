@@ -69,7 +69,7 @@ async def paint(client: fal_runtime.Client, scene: Scene, take: int, limit: asyn
     """Paint one take, with what the scene asks for."""
     seed = 1000 + take
     async with limit:
-        result = await flux_dev.run_async(flux_dev.Input.from_dict(scene.arguments(seed)), client=client)
+        result = await flux_dev.run_async(scene.arguments(seed), client=client)
     image = result.images[0]
     return Take(seed=result.seed, url=image.url, safe=not result.has_nsfw_concepts[0])
 

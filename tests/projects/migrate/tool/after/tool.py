@@ -121,7 +121,7 @@ class Speaker:
         arguments = {"prompt": text, "voice": self.voice}
         if speed is not None:
             arguments["speed"] = speed
-        result = kokoro_hindi.subscribe(kokoro_hindi.Input.from_dict(arguments), client=self._fal)
+        result = kokoro_hindi.subscribe(arguments, client=self._fal)
         return result.audio.url
 
     def later(self, text):
