@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -218,18 +216,26 @@ def test_realtime(sandbox: Sandbox, by_token: bool) -> None:
 
 
 @pytest.fixture
-def unclosed() -> Iterator[None]:
-    """The client never closes what it makes for the CDN."""
+def unclosed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what the client makes for the CDN and leaves open."""
+    made: list[httpx.Client] = []
+
+    class Client(httpx.Client):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            made.append(self)
+
+    monkeypatch.setattr(client_module.httpx, "Client", Client)
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    for client in made:
+        client.close()
 
 
 LIFECYCLE: Any = fal_client.StorageSettings(expires_in="1h", initial_acl=fal_client.StorageACL(default="allow"))
 
 
-def test_uploads(sandbox: Sandbox, tmp_path: Path, unclosed: None) -> None:
+@pytest.mark.usefixtures("unclosed")
+def test_uploads(sandbox: Sandbox, tmp_path: Path) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.bin"
     small.write_bytes(b"\x89PNG small")
     with large.open("wb") as file:
@@ -247,7 +253,7 @@ def test_uploads(sandbox: Sandbox, tmp_path: Path, unclosed: None) -> None:
     check_uploads(sandbox, urls)
 
 
-def test_uploads_async(sandbox: Sandbox, tmp_path: Path, unclosed: None) -> None:
+def test_uploads_async(sandbox: Sandbox, tmp_path: Path) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.bin"
     small.write_bytes(b"\x89PNG small")
     with large.open("wb") as file:
@@ -279,7 +285,8 @@ def check_uploads(sandbox: Sandbox, urls: list[str]) -> None:
     assert len(parts) == 11
 
 
-def test_it_falls_back_when_the_cdn_fails(sandbox: Sandbox, unclosed: None) -> None:
+@pytest.mark.usefixtures("unclosed")
+def test_it_falls_back_when_the_cdn_fails(sandbox: Sandbox) -> None:
     sandbox.fail("internal-error", "/cdn/files/upload")
     client = fal_client.SyncClient()
     try:
