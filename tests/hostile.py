@@ -408,7 +408,9 @@ _SMALL: dict[str, dict[str, Any]] = {
             "type": "object",
             "properties": {
                 f"p{n}": {**TEXT, "pattern": pattern}
-                for n, pattern in enumerate(("(", "(a+)+$", "[", "(?P<x>a)(?P=x)", "\\p{L}", "\\", *TEXTS))
+                for n, pattern in enumerate(
+                    ("(", "(a+)+$", "[", "(?!a)b(?<=c)", "(?P<x>a)(?P=x)", "\\p{L}", "\\", *TEXTS)
+                )
             },
         }
     },

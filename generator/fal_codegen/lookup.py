@@ -160,7 +160,9 @@ def read_module(catalogue: Catalogue, row: Row) -> Module:
         verbs=tuple(
             node.targets[0].id
             for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Attribute)
         ),
         docs={name: (ast.get_docstring(node) or "").partition("\n")[0] for name, node in classes.items()},
     )

@@ -40,7 +40,8 @@ T = TypeVar("T")
 class _Model(BaseModel):
     """What inputs and outputs have in common."""
 
-    model_config = ConfigDict(populate_by_name=True, protected_namespaces=())
+    # Patterns are Python's, as they are for Structs: pydantic's own engine refuses to build a class with a look-ahead.
+    model_config = ConfigDict(populate_by_name=True, protected_namespaces=(), regex_engine="python-re")
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values in some fields, checked as a new one is."""

@@ -7,20 +7,23 @@ import json
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click.testing
 import msgspec
+import pydantic
 import pytest
 
 import hostile
 from fal_codegen.cli import cli
 from fal_codegen.emit import Emitted, emit
+from fal_codegen.prepare import ModelKind
 from fal_codegen.write import existing
 
 SHA = "0123456789abcdef" * 4
 
-IMPORTED = frozenset({"typing", "fal_runtime", "msgspec"})
+KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
+IMPORTED = frozenset({"typing", "fal_runtime", "fal_runtime.pydantic_models", "msgspec", "pydantic"})
 NODES = (
     *(ast.Module, ast.Expr, ast.Constant, ast.ImportFrom, ast.alias, ast.ClassDef, ast.AnnAssign, ast.Assign, ast.Name),
     *(ast.Load, ast.Store, ast.Call, ast.keyword, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Dict),
@@ -44,7 +47,7 @@ VERBS = frozenset(
         "realtime_async",
     ]
 )
-CALLED = frozenset({"default", "field", "Meta", "Endpoint"})
+CALLED = frozenset({"default", "field", "tag", "Field", "Meta", "Endpoint"})
 NAMES = CALLED.union(
     [
         "Annotated",
@@ -71,16 +74,18 @@ NAMES = CALLED.union(
 )
 
 
-def emitted(entry: dict[str, Any]) -> Emitted:
-    return emit(entry["endpoint_id"], entry["metadata"], entry["openapi"], module="hostile.module", sha256=SHA)
+def emitted(entry: dict[str, Any], models: ModelKind = "msgspec") -> Emitted:
+    parts = (entry["endpoint_id"], entry["metadata"], entry["openapi"])
+    return emit(*parts, module="hostile.module", sha256=SHA, models=models)
 
 
+@pytest.mark.parametrize("models", KINDS)
 @pytest.mark.parametrize("name", hostile.CORPUS)
 def test_a_document_becomes_a_module_of_expected_parts_or_a_diagnostic(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, models: ModelKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = emitted(hostile.CORPUS[name])
+    result = emitted(hostile.CORPUS[name], models)
     if result.source is None:
         (fatal,) = [diagnostic for diagnostic in result.diagnostics if diagnostic.fatal]
         assert fatal.message
@@ -105,32 +110,39 @@ def check_parts(tree: ast.Module) -> None:
         for node in item.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+    rebuilt = {f"{name}.model_rebuild()" for name in classes}  # pydantic's classes that refer to later ones
     for node in ast.walk(tree):
         assert isinstance(node, NODES), ast.dump(node)[:200]
         if isinstance(node, ast.ImportFrom):
             assert node.module in IMPORTED
         elif isinstance(node, ast.Expr):
-            assert isinstance(node.value, ast.Constant)
-            assert isinstance(node.value.value, str)
-        elif isinstance(node, ast.Call):
+            assert is_text(node.value) or ast.unparse(node.value) in rebuilt
+        elif isinstance(node, ast.Call) and ast.unparse(node) not in rebuilt:
             assert isinstance(node.func, ast.Name), ast.dump(node)[:200]
             assert node.func.id in CALLED | classes
         elif isinstance(node, ast.Attribute):
-            assert ast.unparse(node).removeprefix("endpoint.") in VERBS
+            assert ast.unparse(node).removeprefix("endpoint.") in VERBS or f"{ast.unparse(node)}()" in rebuilt
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             assert node.id in NAMES | classes | aliases, node.id
         elif isinstance(node, ast.Name):
             assert node.id in VERBS | aliases | fields | {"endpoint"}, node.id
 
 
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 def run(source: str) -> None:
-    """The module can be imported, and msgspec can decode what it describes."""
+    """The module can be imported, and msgspec or pydantic can decode what it describes."""
     module: Any = types.ModuleType("hostile_module")
     sys.modules[module.__name__] = module  # msgspec resolves forward references through it
     try:
         exec(compile(source, "hostile_module.py", "exec", dont_inherit=True), module.__dict__)  # noqa: S102
         for root in (module.Input, module.Output):
-            msgspec.json.Decoder(root)
+            if "fal_runtime.pydantic_models" in source:
+                pydantic.TypeAdapter(root)
+            else:
+                msgspec.json.Decoder(root)
     finally:
         del sys.modules[module.__name__]
 

@@ -98,7 +98,17 @@ FLUX.1 [dev]: makes images from a text prompt.
 `fal-ai/flux/dev`, category text-to-image: https://fal.ai/models/fal-ai/flux/dev
 
 from fal_endpoints.fal_ai import flux_dev
-output = flux_dev.subscribe(flux_dev.Input(prompt=...))"""
+output = flux_dev.subscribe(flux_dev.Input(prompt=...))  # also run, """
+
+
+@pytest.mark.parametrize("models", ["msgspec", "pydantic"])
+def test_show_reads_either_kind_of_models(run: Run, models: str) -> None:
+    Path("pyproject.toml").write_text(f'[tool.fal-bindings]\nendpoints = ["{FLUX}"]\nmodels = "{models}"\n')
+    source = Path(__file__).parents[2] / "generated/schemas/fal-ai/flux/dev.json"
+    assert run("pull", "--from", str(source)).exit_code == 0
+    assert run("generate").exit_code == 0
+    assert run("show", FLUX).stdout.startswith(SHOWN.replace("fal_endpoints", "fal_models"))
+    assert "    num_images: int = 1\n" in run("show", FLUX).stdout
 
 
 @pytest.mark.parametrize(
