@@ -68,7 +68,8 @@ def _is_file(info: inspect.Type) -> bool:
 def _inside(info: inspect.Type) -> Iterator[inspect.Type]:
     """The types that a type is made of."""
     if isinstance(info, inspect.Metadata):
-        yield info.type
+        members: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
+        yield from map(inspect.type_info, members) if members else (info.type,)
     elif isinstance(info, inspect.UnionType):
         yield from info.types
     elif isinstance(info, inspect.TupleType):

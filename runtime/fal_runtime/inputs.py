@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from fal_runtime.conform import conform, has_more_rules, without_nulls
 from fal_runtime.errors import FieldError, InputError, OutputError
 from fal_runtime.result import decoder, of_pydantic
 
@@ -84,8 +85,6 @@ class Messages:
     """
 
     def __init__(self, type_: Any, endpoint_id: str) -> None:
-        from fal_runtime.conform import has_more_rules
-
         self._type = type_
         self._endpoint_id = endpoint_id
         self._accepted = (type_, dict) if isinstance(type_, type) else object
@@ -121,8 +120,6 @@ class Messages:
         if of_pydantic(self._type):
             _, _, problems = _checked(_encoder.encode(value), self._type)
         else:
-            from fal_runtime.conform import conform
-
             value, problems = conform(value, self._type)
         if problems:
             text = f"{_counted(problems)}; nothing was sent"
@@ -146,8 +143,6 @@ def read_input(value: Mapping[str, Any], type_: type[Any], *, drop_null: bool = 
     files = Files()
     body = _written(files.take(value, type_), None)
     if drop_null:
-        from fal_runtime.conform import without_nulls
-
         body = _encoder.encode(without_nulls(msgspec.json.decode(body), type_))
     _, built, problems = _checked(body, type_)
     problems += tuple(files.problems)
@@ -200,8 +195,6 @@ def _checked(body: bytes, type_: Any) -> tuple[bytes, Any, tuple[FieldError, ...
         built = decoder(type_).decode(body)
     except msgspec.ValidationError as error:
         refused = error
-    from fal_runtime.conform import conform, has_more_rules
-
     if refused is None and not has_more_rules(type_):
         return body, built, ()
     built, problems = conform(msgspec.json.decode(body), type_)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from fal_endpoints.fal_ai import flux_dev
-from fal_runtime import Endpoint, Result
+from fal_runtime import Endpoint, FileInput, InputModel, OneOf, Result
 from fal_runtime.errors import InputError
 from fal_sandbox import Sandbox
-from support import Caller, Input, Output
+from support import ECHO, Caller, Input, Output
 
 WAYS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "an input": ((Input(prompt="x", count=2),), {}),
@@ -88,3 +88,33 @@ def test_types_of_endpoints_can_be_written_with_and_without_keywords() -> None:
     made = Endpoint[Input, Output]("tests/echo", Input, Output)
     assert isinstance(made, Endpoint)
     assert isinstance(Endpoint[Input, Output, ...]("tests/echo", Input, Output), Endpoint)
+
+
+class ByFile(InputModel, kw_only=True):
+    image_url: FileInput
+
+
+class ByText(InputModel, kw_only=True):
+    text: str
+
+
+class Either(InputModel, kw_only=True):
+    source: OneOf[ByFile, ByText]
+
+
+def test_files_in_a_union_that_msgspec_cannot_tell_apart_are_uploaded(
+    echo: Endpoint[Input, Output], call: Caller, sandbox: Sandbox
+) -> None:
+    endpoint = Endpoint(ECHO, Either, Output)
+    call(endpoint, "run", Either(source=ByFile(image_url=b"a cat")))
+    call(endpoint, "run", {"source": {"image_url": b"a cat"}})
+    call(endpoint, "run", Either(source=ByText(text="a cat")))
+    (upload,) = sandbox.uploads
+    assert upload.read() == b"a cat"
+    assert [job.input for job in sandbox.admitted] == [
+        {"source": {"image_url": upload.url}},
+        {"source": {"image_url": upload.url}},
+        {"source": {"text": "a cat"}},
+    ]
+    with pytest.raises(InputError, match=r"source\.image_url: .*'cat\.png'|source\.image_url: .*Path"):
+        call(endpoint, "run", Either(source=ByFile(image_url="./cat.png")))
