@@ -1,0 +1,139 @@
+"""The pages: every block of code runs, every link leads somewhere, and what tables say is held by tests."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from docs.pages import PAGES, ROOT, anchors, blocks, links
+from fal_sandbox import Sandbox
+
+NOT_RUN = ("pip install", "python -m venv", "git clone", "cd ", "export ", "scripts/", "pytest", "uv ", "npm ")
+"""How commands start that set a machine up, or that run what other tests run."""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages speak of: a picture, a sound, a large file, and a project."""
+    from PIL import Image
+
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "cat.png")
+    Image.new("L", (64, 48), 255).save(tmp_path / "mask.png")
+    (tmp_path / "talk.wav").write_bytes(
+        b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0"
+    )
+    (tmp_path / "film.mp4").write_bytes(b"\0" * 2**20)
+    shutil.copytree(ROOT / "generated" / "schemas" / "fal-ai" / "flux", tmp_path / "catalogue" / "flux")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_python_runs(page: Path, sandbox: Sandbox, place: Path) -> None:
+    """The blocks of a page are one program, from top to bottom."""
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.language in ("python", "py"):
+            # As many lines before it as in the page, so that an error names the line there.
+            source = "\n" * (block.line - 1) + block.text
+            exec(compile(source, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_commands_run(page: Path, sandbox: Sandbox, place: Path) -> None:
+    """Each `fal-bindings` command of a page's consoles works, in the order of the page."""
+    environment = {
+        **os.environ,
+        **sandbox.environment(),
+        "PYTHONPATH": os.pathsep.join([str(place / "src"), *sys.path]),
+    }
+    for block in blocks(page):
+        if block.language not in ("console", "sh", "bash", "shell"):
+            continue
+        lines = block.text.replace("\\\n", " ").splitlines()
+        commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ") or block.language != "console"]
+        for command in commands:
+            text = command.partition("  #")[0].strip()
+            if not text or text.startswith(NOT_RUN) or text == "fal-bindings sandbox":
+                continue
+            words = shlex.split(text)
+            assert words[0] == "fal-bindings", f"{_name(page)}:{block.line}: nothing here runs {text!r}"
+            if words[1] == "sandbox":
+                words.append("--help")
+            program = [sys.executable, "-m", "fal_codegen", *words[1:]]
+            done = subprocess.run(program, env=environment, cwd=place, capture_output=True, text=True, timeout=120)
+            assert done.returncode in (0, 1), f"{_name(page)}:{block.line}: {text}\n{done.stdout}{done.stderr}"
+            assert "Traceback" not in done.stderr
+            assert "Usage:" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_other_blocks_can_be_read(page: Path) -> None:
+    known = {
+        "python",
+        "py",
+        "console",
+        "sh",
+        "bash",
+        "shell",
+        "text",
+        "toml",
+        "json",
+        "yaml",
+        "mermaid",
+        "js",
+        "ts",
+        "diff",
+    }
+    for block in blocks(page):
+        assert block.language in known, f"{_name(page)}:{block.line} says no language, or one that nothing checks"
+        if block.language == "toml":
+            tomllib.loads(block.text)
+        if block.language == "json":
+            msgspec.json.decode(block.text)
+        if block.language == "yaml":
+            msgspec.yaml.decode(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{_name(page)} links to {link}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{_name(page)} links to {link}"
+
+
+_TEST = re.compile(r"\[`?([\w.:\[\]-]+)`?\]\((?:\.\./)*(tests/[\w/]+\.py)\)")
+
+
+def test_each_feature_names_a_test_that_there_is() -> None:
+    page = ROOT / "runtime" / "FEATURES.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ") and "tests/" in line]
+    assert len(rows) >= 60
+    for row in rows:
+        named = _TEST.findall(row)
+        assert named, f"no test is linked: {row}"
+        for function, path in named:
+            tree = ast.parse((ROOT / path).read_text())
+            functions = {
+                node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            }
+            assert function in functions, f"{path} has no {function}"
