@@ -181,7 +181,11 @@ class Models:
             return Outcome.of(programme.status, programme.output, programme.headers)
         if errors := self._problems(endpoint, input):
             return Outcome.of(422, {"detail": errors})
-        output = programme.output(input) if callable(programme.output) else programme.output
+        try:
+            output = programme.output(input) if callable(programme.output) else programme.output
+        except Exception as error:
+            # As an application's own mistake is, but for the text, which helps whoever has written the function.
+            return Outcome.of(500, {"detail": f"the function that makes the output: {type(error).__name__}: {error}"})
         units = 1
         if output is None and programme.stream:
             output = programme.stream[-1]
