@@ -59,6 +59,10 @@ def build_types(
     description = _Document(prepared, kind)
     document = description.schemas()
     faces = {item.name: kind.face(item, classes, _tags(prepared), description.unions) for item in prepared.classes}
+    if prepared.deprecated and "Input" in faces:
+        # Of a deprecated endpoint, each call makes an input: there, a checker says so.
+        mark = lay_out(f"@deprecated({f'{prepared.endpoint_id} is deprecated on the platform'!r})\nclass _: ...")
+        faces["Input"]["header"] = functools.partial(_header, mark=mark.partition("\nclass")[0])
     config = _config(prepared, faces, kind)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -429,8 +433,8 @@ def _struct() -> jinja2.Template:
     return environment.get_template("msgspec.jinja2")
 
 
-def _header(text: str) -> str:
-    return lay_out(f"{text} ...").removesuffix(" ...")
+def _header(text: str, mark: str = "") -> str:
+    return "\n".join(line for line in (mark, lay_out(f"{text} ...").removesuffix(" ...")) if line)
 
 
 def _tags(prepared: Prepared) -> set[tuple[str, str]]:
@@ -502,6 +506,8 @@ def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind) -> str:
     types = _in_order(types) if "OneOf[" in types else types
     for module, name in kind.imports(types, assigned):
         imports[module].add(name)
+    if re.search(r"^@deprecated\(", types, re.MULTILINE):
+        imports["fal_runtime.removed"].add("deprecated")
     for module in list(imports):
         # What datamodel-code-generator imports for what the template leaves out.
         imports[module] = {name for name in imports[module] if name == "Endpoint" or re.search(rf"\b{name}\b", types)}
@@ -510,5 +516,5 @@ def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind) -> str:
     lines = [f"from {module} import {', '.join(sorted(imports[module]))}" for module in sorted(imports)]
     standard = [f"{line}\n" for line in lines if line.startswith("from typing ")]
     rest = [line for line in lines if not line.startswith("from typing ")]
-    space = ["", ""] if types.startswith("class ") else [""]
+    space = ["", ""] if types.startswith(("class ", "@")) else [""]
     return "\n".join([*standard, *rest, *space, types])

@@ -109,6 +109,8 @@ class Prepared:
     diagnostics: tuple[Diagnostic, ...]
     streams: bool = False
     """Whether the platform says that it streams."""
+    deprecated: bool = False
+    """Whether the platform says that it will go."""
     doc: str = ""
     """The module's text (see `docs`)."""
 
@@ -306,6 +308,7 @@ class _Document:
                 (name, relabelled(schema, labels)) for name, schema in roots.items() if "class" not in schema
             ),
             diagnostics=tuple(self.diagnostics),
+            deprecated=metadata.get("status") == "deprecated",
             streams=bool(metadata.get("stream_url")) or self.endpoint_id.endswith("/stream"),
         )
 

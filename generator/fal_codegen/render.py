@@ -97,6 +97,7 @@ def render_module(prepared: Prepared, types: str, *, sha256: str) -> str:
         .get_template("module.py.jinja")
         .render(
             header=Header(prepared.endpoint_id, sha256, VERSION),
+            deprecated=prepared.deprecated,
             doc=docstring(prepared.doc),
             types=types,
             verbs=VERBS if prepared.streams else _ALWAYS,

@@ -380,6 +380,8 @@ def test_each_path_of_an_app_that_can_be_called_becomes_an_endpoint(schemas: Pat
     assert "width: Annotated[int, Meta(gt=0, le=4096)] = default(512)" in module
     assert "image: str" in (tmp_path / "mine/acme/upscaler_realtime.py").read_text()
     assert "size: Size | None = default(" in (tmp_path / "mine/acme/upscaler_fast_x2.py").read_text()
+    fast_module = (tmp_path / "mine/acme/upscaler_fast_x2.py").read_text()
+    assert '@deprecated("acme/upscaler/fast/x2 is deprecated on the platform")\nclass Input(InputModel' in fast_module
     # Whoever pulls for themselves has the documents' own texts, and a snippet for their own package.
     assert '"""What to make. Example: "a cat"."""' in module
     assert "from mine.acme import upscaler\n" in module

@@ -103,6 +103,12 @@ def test_it_passes_its_own_strict_checkers(project: Path, run: Run) -> None:
         "from acme.fal.fal_ai import kokoro_hindi\n\n"
         'print(kokoro_hindi.subscribe(kokoro_hindi.Input(prompt="namaste")))\n'
     )
+    (project / "src/acme/early.py").write_text(
+        "from acme.fal.acme import upscaler_fast_x2\n\nvalue = upscaler_fast_x2.Input(prompt='x')\n"
+    )
+    early = python(project, "-m", "pyright", "--pythonpath", sys.executable, "src/acme/early.py")
+    assert "acme/upscaler/fast/x2 is deprecated on the platform" in early.stdout
+    assert "Error" not in python(project, "src/acme/early.py").stderr
     late = python(project, "-m", "pyright", "--pythonpath", sys.executable, "src/acme/late.py")
     assert "no longer on the platform" in late.stdout
     assert "reportDeprecated" in late.stdout
