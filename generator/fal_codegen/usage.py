@@ -462,7 +462,7 @@ class _Reader:
         elif meaning.role == "member" and not called and not assigned:
             use.opaque_inputs |= meaning.name != "Output"
             use.opaque_outputs |= meaning.name != "Input"
-        elif meaning.role == "member" and called and meaning.name in ("parse_webhook", "realtime"):
+        elif meaning.role == "member" and called and meaning.name.removesuffix("_async") == "parse_webhook":
             use.opaque_outputs = True
 
     def _held(self, statement: ast.AST) -> bool:

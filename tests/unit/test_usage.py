@@ -91,6 +91,8 @@ def test_reads_of_results(tmp_path: Path, call: str, reads: set[str]) -> None:
         "h = flux_dev.submit(i)\nqueue(h)",
         "x = decode(data, type=flux_dev.Output)",
         "event = flux_dev.parse_webhook(headers, body)",
+        "async def f():\n    return await flux_dev.parse_webhook_async(headers, body)",
+        "with flux_dev.realtime(on_result=f) as connection: connection.send(i)",
     ],
 )
 def test_results_that_go_where_nobody_sees(tmp_path: Path, call: str) -> None:
