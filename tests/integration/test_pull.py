@@ -97,6 +97,20 @@ def test_a_second_pull_asks_and_is_told_that_nothing_changed(schemas: Path, tmp_
     assert "acme/new" in read_lock(schemas)
 
 
+def test_a_server_that_knows_dates_only_is_asked_by_date(schemas: Path, tmp_path: Path) -> None:
+    date = "Sat, 31 Jan 2026 10:00:00 GMT"
+    page = {"models": [{"endpoint_id": "acme/one", "openapi": document("acme/one")}]}
+    with Sandbox(catalog("acme/one")) as server:
+        where = f"{server.url}/static/page.json"
+        server.fail_next("/static/*", status=200, body=page, headers={"last-modified": date})
+        server.fail_next("/static/*", status=304)
+        assert bring(schemas, where, cache=tmp_path / "cache").pulled == 1
+        report = bring(schemas, where, cache=tmp_path / "cache")
+        assert [request.headers.get("if-modified-since") for request in server.requests] == [None, date]
+    assert report.pulled == 1
+    assert not report.changes
+
+
 def test_a_damaged_cache_is_not_believed(schemas: Path, tmp_path: Path) -> None:
     with Sandbox(catalog("acme/one")) as server:
         bring(schemas, f"{server.url}/api/v1", cache=tmp_path / "cache")
