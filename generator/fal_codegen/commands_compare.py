@@ -169,6 +169,8 @@ def check(
     from fal_codegen.generate import check as run
     from fal_codegen.overrides import load_overrides
 
+    if against is None and (options["used_by"] or options["output"]):
+        raise _WrongUsageError("--used-by and --output are for the comparison that --against asks for")
     with _could_not_tell():
         project = find_project().changed(schemas=schemas, out=out, package=package)
         selection = project.selection if project.file is not None else None

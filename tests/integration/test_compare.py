@@ -106,6 +106,7 @@ def test_a_changed_default_can_be_breaking(run: Run) -> None:
         (["changelog", "old", "nowhere"], "nowhere: no such file or folder"),
         (["check"], "no generated package here"),
         (["check", "--against", "nowhere"], "no generated package here"),
+        (["check", "--used-by", "src"], "for the comparison that --against asks for"),
     ],
 )
 def test_what_keeps_from_comparing_is_no_verdict(
