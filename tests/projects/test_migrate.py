@@ -34,6 +34,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 UPLOADED = re.compile(r"/cdn/files/b/\w+/[0-9a-f]+_")
 """The start of what an upload's URL is, which is another one each time."""
 
+# One HTTP library on both sides, for it is the programs that are compared; and nothing written beside them.
+SETTINGS = {"FAL_HTTP": "httpx", "PYTHONDONTWRITEBYTECODE": "1"}
+
 PROGRAMS = {
     "backend": ["../visit.py"],
     "pipeline": ["pipeline.py", "--limit", "2"],
@@ -62,7 +65,7 @@ def run(name: str, version: str, sandbox: Sandbox, tmp_path: Path) -> tuple[Any,
     done = subprocess.run(
         [sys.executable, "-W", "error::SyntaxWarning", "-c", DRIVER, *arguments],
         cwd=folder,
-        env={**os.environ, **sandbox.environment(), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, **sandbox.environment(), **SETTINGS, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -250,6 +251,24 @@ def test_the_guide_names_everything_that_fal_client_offers() -> None:
     plain = {name.removesuffix("_async") for name in public if not name.startswith("_")}
     unnamed = {name for name in plain if not re.search(rf"\b{name}\b", guide)}
     assert unnamed == {"version_tuple", "sync_client", "client", "from_request_id"} & plain
+
+
+def test_an_endpoint_whose_types_cannot_be_read_counts_as_one_without_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that left the platform, and models of another library."""
+    package = tmp_path / "own_fal"
+    (package / "acme").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "acme" / "__init__.py").touch()
+    (package / "acme" / "app.py").write_text("class Input: pass\n")
+    (package / "index.json").write_text('{"endpoints": [{"id": "acme/app", "module": "acme.app"}]}')
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    file = tmp_path / "program.py"
+    file.write_text('import fal_client\n\nfal_client.run("acme/app", {"prompt": "x"})\n')
+    result = migrate([file], "own_fal")
+    assert not result.changed
+    assert "own_fal has no module for 'acme/app'" in result.remarks[0].text
 
 
 def test_untyped_on_request(tmp_path: Path) -> None:

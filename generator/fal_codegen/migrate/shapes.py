@@ -191,13 +191,16 @@ class Package:
         index = importlib.resources.files(package) / "index.json"
         rows: list[dict[str, Any]] = msgspec.json.decode(index.read_bytes())["endpoints"]
         self._modules: dict[str, str] = {row["id"]: row["module"] for row in rows}
-        self._found: dict[str, Module] = {}
+        self._found: dict[str, Module | None] = {}
 
     def find(self, endpoint_id: str) -> Module | None:
-        """The module of an endpoint, if the package has one."""
+        """The module of an endpoint, if the package has one that can be called, with types that msgspec reads."""
         if endpoint_id not in self._modules:
             return None
         if endpoint_id not in self._found:
             owner, _, name = self._modules[endpoint_id].rpartition(".")
-            self._found[endpoint_id] = Module(endpoint_id, f"{self.name}.{owner}", name)
+            module = Module(endpoint_id, f"{self.name}.{owner}", name)
+            model: Any = getattr(module.loaded, "Input", None)
+            known = isinstance(model, type) and issubclass(model, msgspec.Struct)
+            self._found[endpoint_id] = module if known else None
         return self._found[endpoint_id]
