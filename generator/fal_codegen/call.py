@@ -99,6 +99,9 @@ def call(package: str) -> None:
 
     Each field of the endpoint's input is an option; `fal-bindings call ENDPOINT --help` lists them. What comes out is
     printed as JSON, or saved with -o.
+
+    Bash completes ids and options after: eval "$(_FAL_BINDINGS_COMPLETE=bash_source fal-bindings)"; zsh and fish with
+    zsh_source and fish_source.
     """
 
 
