@@ -1142,3 +1142,16 @@ def test_many_connections_at_once(sandbox: Sandbox) -> None:
 
     asyncio.run(main())
     assert len(sandbox.admitted) == 150
+
+
+def test_http_over_a_plain_websocket(sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
+    gateway = sandbox.url.replace("http", "ws", 1) + "/ws"
+    client = Client(urls={"realtime": gateway})
+    with Endpoint[Any, Any](ECHO, Input, Output).websocket(client=client, key_in_header=True) as socket:
+        socket.send('{"prompt": "x"}')
+        start, body, end = json.loads(socket.recv(10)), socket.recv(10, decode=False), json.loads(socket.recv(10))
+    assert (start["type"], start["status"], end["type"]) == ("start", 200, "end")
+    assert json.loads(body) == {"text": "hello"}
+    assert [job.input for job in sandbox.admitted] == [{"prompt": "x"}]
+    client.close()

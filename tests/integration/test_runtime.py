@@ -65,6 +65,8 @@ def test_a_handle_lives_on_the_platform(call: Caller, echo: Echo, sandbox: Sandb
     assert isinstance(events[-1], Completed)
     assert call(again, "result") == Output(text="hello")
     assert call(handle, "result") == Output(text="hello")
+    assert [line.message for line in call(handle, "status", logs=True).logs] == ["one"]
+    assert call(handle, "status").logs == ()
     assert call(handle, "cancel") == "ALREADY_COMPLETED"
     assert call(echo.handle("00000000-0000-0000-0000-000000000000"), "cancel") == "NOT_FOUND"
     with pytest.raises(errors.NotFoundError):
@@ -118,6 +120,43 @@ def test_options_become_what_the_platform_reads(call: Caller, echo: Echo, sandbo
     }
     assert request.json() == {"prompt": "x", "more": [1]}
     assert request.headers["authorization"] == f"Key {sandbox.key}"
+
+
+def test_a_run_and_a_subscription_take_the_options_that_concern_them(
+    call: Caller, echo: Echo, sandbox: Sandbox
+) -> None:
+    common: dict[str, Any] = {"hint": "h", "start_timeout": 0.5, "headers": {"X-Mine": "1"}}
+    sent = {"x-fal-runner-hint": "h", "x-fal-request-start-timeout": "0.5", "x-mine": "1"}
+    call(echo, "run", Input(prompt="x"), **common)
+    request = sandbox.requests[-1]
+    assert {name: request.headers[name] for name in request.headers if name.startswith("x-")} == sent
+    webhook = "http://127.0.0.1:9/hook"
+    call(echo, "subscribe", Input(prompt="x"), webhook_url=webhook, priority="low", **common)
+    request = next(each for each in sandbox.requests if each.path == f"/queue/{ECHO}")
+    assert request.query == {"fal_webhook": [webhook]}
+    assert {name: request.headers[name] for name in request.headers if name.startswith("x-")} == {
+        **sent,
+        "x-fal-queue-priority": "low",
+    }
+
+
+PLATFORM_HEADERS = {
+    "x-fal-store-io": "0",
+    "x-fal-no-retry": "1",
+    "x-fal-retry-config": '{"timeout": {"retries": 2}}',
+    "x-app-fal-disable-fallback": "true",
+    "x-fal-tags": "team=art,job=7",
+}
+"""Source: fal docs, "Platform Headers" and "Request tags"."""
+
+
+@pytest.mark.parametrize("verb", ["run", "submit", "subscribe"])
+def test_what_the_platform_reads_from_headers_can_be_said(
+    call: Caller, echo: Echo, sandbox: Sandbox, verb: str
+) -> None:
+    call(echo, verb, Input(prompt="x"), headers={name.title(): value for name, value in PLATFORM_HEADERS.items()})
+    headers = next(request for request in sandbox.requests if request.method == "POST").headers
+    assert {name: headers[name] for name in headers if name.startswith("x-")} == PLATFORM_HEADERS
 
 
 def test_a_wrong_input_is_refused_before_a_byte_is_sent(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
@@ -253,6 +292,17 @@ def test_a_request_that_ended_with_an_error_raises_it(call: Caller, echo: Echo, 
     assert caught.value.errors[0].path == "image_url"
 
 
+def test_a_status_says_what_went_wrong(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"detail": "no", "error_type": "runner_disconnected"}, status=503, after=0)
+    handle = call(echo, "submit", Input(prompt="x"))
+    status = call(handle, "status")
+    assert isinstance(status, Completed)
+    assert (status.error_type, bool(status.error)) == ("runner_disconnected", True)
+    with pytest.raises(errors.RunnerError) as caught:
+        call(handle, "result")
+    assert caught.value.error_type == "runner_disconnected"
+
+
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
@@ -275,6 +325,21 @@ def test_urls_of_a_foreign_origin_are_not_followed(call: Caller, echo: Echo, san
         with pytest.raises(errors.NotFoundError):
             call(echo, "subscribe", Input(prompt="x"), client=client)
         assert other.requests == []
+
+
+def test_addresses_of_the_answer_are_followed_to_the_letter(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
+    base = f"{sandbox.environment()['FAL_QUEUE_URL']}/elsewhere"
+    urls = {f"{name}_url": f"{base}/{name}" for name in ("status", "response", "cancel")}
+    sandbox.fail_next(f"*/{ECHO}", method="POST", status=200, body={"request_id": "1", **urls})
+    handle = call(echo, "submit", Input(prompt="x"))
+    sandbox.fail_next("*/elsewhere/status", status=200, body={"status": "IN_PROGRESS"})
+    assert isinstance(call(handle, "status"), InProgress)
+    sandbox.fail_next("*/elsewhere/status/stream*", status=404)
+    sandbox.fail_next("*/elsewhere/status", status=200, body={"status": "COMPLETED"})
+    sandbox.fail_next("*/elsewhere/response", status=200, body={"text": "hello"})
+    assert call(handle, "result") == Output(text="hello")
+    sandbox.fail_next("*/elsewhere/cancel", status=202, body={"status": "CANCELLATION_REQUESTED"})
+    assert call(handle, "cancel") == "CANCELLATION_REQUESTED"
 
 
 def test_many_threads_and_loops_share_a_client(echo: Echo, sandbox: Sandbox, client: Client) -> None:
