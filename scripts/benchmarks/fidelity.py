@@ -28,8 +28,3 @@ def fidelity() -> None:
         if result.failures:
             why = exceptions().get(result.endpoint_id, "NOT LISTED: " + result.failures[0].splitlines()[0])
             print(f"exception: {result.endpoint_id} ({len(result.failures)} values): {why}")
-
-
-if __name__ == "__main__":
-    bootstrap.enter()
-    fidelity()

@@ -146,8 +146,3 @@ async def _rate(http: _Http, method: str, path: str, body: bytes) -> tuple[float
 
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
     return len(durations) / (SECONDS / 4), statistics.quantiles(durations, n=100)[98], wrong
-
-
-if __name__ == "__main__":
-    bootstrap.enter()
-    sandbox()

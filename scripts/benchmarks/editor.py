@@ -99,8 +99,3 @@ def giant() -> str:
                 text = ast.get_source_segment(source, node) or ""
                 parts.append(own.sub(rf"{prefix}\1", text.replace("endpoint:", f"{prefix}_endpoint:")))
     return "\n\n".join([parts[0], *sorted(imports), *parts[1:]]) + "\n"
-
-
-if __name__ == "__main__":
-    bootstrap.enter()
-    editor()
