@@ -12,8 +12,6 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-import bootstrap
-
 __all__ = ["sandbox"]
 
 ENDPOINT = "fal-ai/flux/dev"
