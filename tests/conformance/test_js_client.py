@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 
 from fal_sandbox import Catalog, Sandbox
 from fal_sandbox.catalog import Entry
+from kept import kept
 
 PACKAGE = "@fal-ai/client@1.10.1"
 PROGRAM = Path(__file__).with_name("client.cjs")
@@ -50,19 +49,15 @@ def modules() -> Path:
         and _node_major() < 22
     ):
         pytest.skip("this node has no WebSocket")
-    name = f"fal-bindings-{getpass.getuser()}-{PACKAGE.replace('/', '-')}"
-    folder = Path(tempfile.gettempdir()) / name
-    if not (folder / "package-lock.json").exists():
-        with tempfile.TemporaryDirectory(prefix=name, dir=tempfile.gettempdir()) as fresh:
-            (Path(fresh) / "package.json").write_text('{"private": true}')
-            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-            done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"npm cannot install {PACKAGE}: {done.stderr.strip().splitlines()[-1:]}")
-            if not folder.exists():
-                shutil.copytree(fresh, f"{folder}-{os.getpid()}")
-                os.rename(f"{folder}-{os.getpid()}", folder)  # another process may be as far
-    return folder
+    return kept(PACKAGE.replace("/", "-"), _install)
+
+
+def _install(folder: Path) -> None:
+    (folder / "package.json").write_text('{"private": true}')
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"npm cannot install {PACKAGE}: {done.stderr.strip()[-300:]}")
 
 
 def _node_major() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from websockets.sync.client import connect
 
 from fal_runtime import Client, Endpoint, errors
 from fal_sandbox import Catalog, Sandbox
+from kept import kept
 from support import Caller, Input, Output
 
 msgpack: Any = import_module("msgpack")
@@ -34,20 +34,23 @@ KEY = "any:key"
 @pytest.fixture(scope="session")
 def fal_python() -> Path:
     """A Python with the `fal` package, whose pins do not go together with ours; kept between runs."""
-    name = f"fal-bindings-{getpass.getuser()}-{PACKAGES[0]}-py{sys.version_info.major}.{sys.version_info.minor}"
-    folder = Path(tempfile.gettempdir()) / name
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not (folder / "complete").exists():
-        uv = [sys.executable, "-m", "uv"]
-        for command in (
-            [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-            [*uv, "pip", "install", "--quiet", "--python", str(python), *PACKAGES],
-        ):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"{PACKAGES[0]} cannot be installed: {done.stderr.strip()[-300:]}")
-        (folder / "complete").touch()
-    return python
+    folder = kept(f"{PACKAGES[0]}-py{sys.version_info.major}.{sys.version_info.minor}", _install)
+    return _python(folder)
+
+
+def _install(folder: Path) -> None:
+    uv = [sys.executable, "-m", "uv"]
+    for command in (
+        [*uv, "venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, str(folder)],
+        [*uv, "pip", "install", "--quiet", "--python", str(_python(folder)), *PACKAGES],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"{PACKAGES[0]} cannot be installed: {done.stderr.strip()[-300:]}")
+
+
+def _python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 @pytest.fixture(scope="module")
