@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
+import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +25,22 @@ __all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
 
 _CONNECTING = "client error (Connect)"
 """The cause of every failure to connect. The exceptions' own classes also cover requests that were sent."""
+
+
+@atexit.register
+def _let_go() -> None:
+    """Give the library's own thread the time to leave Python before the interpreter ends under it.
+
+    It wakes an event loop by calling into Python, and would be caught on its way back: that ends the process with a
+    signal after everything is done. Such a thread has a frame of Python's, and none of Python's thread objects.
+    """
+    end = time.monotonic() + 1.0
+    time.sleep(0.01)
+    while time.monotonic() < end:
+        ours = {thread.ident for thread in threading.enumerate() if thread.name[:5] != "Dummy"}
+        if not sys._current_frames().keys() - ours:  # pyright: ignore[reportPrivateUsage]
+            return
+        time.sleep(0.001)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -592,3 +594,26 @@ def test_a_path_inside_an_app_and_another_method(call: Caller, sandbox: Sandbox)
     assert {request.path.partition("/deep")[2] for request in sandbox.requests if "/deep" in request.path} == {
         "/variant"
     }
+
+
+@pytest.mark.parametrize("http", ["httpx", "pyreqwest"])
+def test_a_program_ends_in_good_order(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, http: str) -> None:
+    """A thread of the library's own, caught by the interpreter's end, would end the process with a signal."""
+    monkeypatch.setenv("FAL_HTTP", http)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0, queue_seconds=0.0)
+    program = (
+        "import asyncio, fal_runtime\n"
+        "async def main():\n"
+        f"    call = fal_runtime.endpoint({ECHO!r}).run_async\n"
+        "    return await asyncio.gather(*(call({'prompt': str(n)}) for n in range(6)))\n"
+        "print(len(asyncio.run(main())))\n"
+    )
+
+    def run() -> tuple[int, str]:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = [each.result() for each in [pool.submit(run) for _ in range(12)]]
+    assert outcomes == [(0, "6\n")] * 12
