@@ -367,7 +367,7 @@ def fingerprint(overrides: str) -> str:
     stages = ("names", "dialect", "prepare", "prose", "literals", "docs", "model", "render", "emit")
     parts += [(folder / f"{stage}.py").read_bytes() for stage in stages]
     parts.append((folder / "glossary.toml").read_bytes())
-    templates = (path for path in sorted(templates_folder().rglob("*")) if path.is_file())
+    templates = (path for path in sorted(templates_folder().rglob("*")) if path.suffix in (".jinja", ".jinja2"))
     parts += [path.read_bytes() for path in templates if not path.name.endswith(".md.jinja")]  # those are for reports
     # Line ends may differ between checkouts; what is generated does not.
     return sha256(b"\0".join(part.replace(b"\r\n", b"\n") for part in parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -15,11 +16,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from docs.pages import PAGES, ROOT, anchors, blocks, links
+from docs.pages import PAGES, ROOT, Block, anchors, blocks, links
 from fal_sandbox import Sandbox
 
 NOT_RUN = ("pip install", "python -m venv", "git clone", "cd ", "export ", "scripts/", "pytest", "uv ", "npm ")
 """How commands start that set a machine up, or that run what other tests run."""
+SHELLS = ("console", "sh", "bash", "shell")
+_NAMED = re.compile(r"# (\S+\.(?:toml|yml|yaml))\n")
+"""The first line of a file of settings: its name."""
 
 
 @pytest.fixture
@@ -43,42 +47,55 @@ def _name(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_python_runs(page: Path, sandbox: Sandbox, place: Path) -> None:
-    """The blocks of a page are one program, from top to bottom."""
+def test_blocks_run(page: Path, sandbox: Sandbox, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page are one program, from top to bottom: Python, files of settings and `fal-bindings` commands."""
+    source = place / "src"
+    source.mkdir()
+    monkeypatch.setattr(sys, "path", [str(source), *sys.path])
+    before = set(sys.modules)
     namespace: dict[str, object] = {"__name__": "page"}
-    for block in blocks(page):
-        if block.language in ("python", "py"):
-            # As many lines before it as in the page, so that an error names the line there.
-            source = "\n" * (block.line - 1) + block.text
-            exec(compile(source, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102
-
-
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_commands_run(page: Path, sandbox: Sandbox, place: Path) -> None:
-    """Each `fal-bindings` command of a page's consoles works, in the order of the page."""
     environment = {
         **os.environ,
         **sandbox.environment(),
-        "PYTHONPATH": os.pathsep.join([str(place / "src"), *sys.path]),
+        "FAL_BINDINGS_CACHE": str(place / "cache"),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
-    for block in blocks(page):
-        if block.language not in ("console", "sh", "bash", "shell"):
+    try:
+        for block in blocks(page):
+            if block.language in ("python", "py"):
+                # As many lines before it as in the page, so that an error names the line there.
+                text = "\n" * (block.line - 1) + block.text
+                importlib.invalidate_caches()
+                exec(compile(text, str(page), "exec", dont_inherit=True), namespace)  # noqa: S102
+            elif block.language in ("toml", "yaml") and (named := _NAMED.match(block.text)):
+                (place / named[1]).parent.mkdir(parents=True, exist_ok=True)
+                (place / named[1]).write_text(block.text)
+            elif block.language in SHELLS:
+                _run(block, f"{_name(page)}:{block.line}", environment)
+    finally:
+        for name in set(sys.modules) - before:  # what the page generated is not there for another one
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(place)):
+                del sys.modules[name]
+
+
+def _run(block: Block, where: str, environment: dict[str, str]) -> None:
+    """Run each `fal-bindings` command of a console."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ") or block.language != "console"]
+    for command in commands:
+        text = command.partition("  #")[0].strip()
+        if not text or text.startswith(NOT_RUN) or text == "fal-bindings sandbox":
             continue
-        lines = block.text.replace("\\\n", " ").splitlines()
-        commands = [line.removeprefix("$ ") for line in lines if line.startswith("$ ") or block.language != "console"]
-        for command in commands:
-            text = command.partition("  #")[0].strip()
-            if not text or text.startswith(NOT_RUN) or text == "fal-bindings sandbox":
-                continue
-            words = shlex.split(text)
-            assert words[0] == "fal-bindings", f"{_name(page)}:{block.line}: nothing here runs {text!r}"
-            if words[1] == "sandbox":
-                words.append("--help")
-            program = [sys.executable, "-m", "fal_codegen", *words[1:]]
-            done = subprocess.run(program, env=environment, cwd=place, capture_output=True, text=True, timeout=120)
-            assert done.returncode in (0, 1), f"{_name(page)}:{block.line}: {text}\n{done.stdout}{done.stderr}"
-            assert "Traceback" not in done.stderr
-            assert "Usage:" not in done.stderr, done.stderr
+        words = shlex.split(text)
+        assert words[0] == "fal-bindings", f"{where}: nothing here runs {text!r}"
+        if words[1] == "sandbox":
+            words.append("--help")
+        program = [sys.executable, "-m", "fal_codegen", *words[1:]]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120)
+        allowed = (0, 1) if words[1] == "diff" else (0,)  # 1: there are additive changes
+        assert done.returncode in allowed, f"{where}: {text}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "Usage:" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
