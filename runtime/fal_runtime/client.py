@@ -21,6 +21,7 @@ from fal_runtime.errors import (
     ConfigurationError,
     FalError,
     NoConnectionError,
+    SubmissionTimeout,
     SubmissionUnknownError,
     TimeoutExpired,
     error_from_response,
@@ -441,7 +442,7 @@ class Channel:
                 connect_timeout=client.timeouts.connect,
                 follow_redirects=follow_redirects,
             )
-            outcome = await self._attempt(send, request, rule, about)
+            outcome = await self._attempt(send, request, rule, deadline, about)
             if outcome.failure is None or (outcome.unknown and not client.retry.resubmit_unknown):
                 return outcome.settle()
             headers_: dict[str, str] = outcome.answer.headers if outcome.answer is not None else {}
@@ -456,7 +457,12 @@ class Channel:
         raise AssertionError("unreachable")
 
     async def _attempt(
-        self, send: Callable[[Request], Awaitable[Any]], request: Request, rule: Rule, about: dict[str, Any]
+        self,
+        send: Callable[[Request], Awaitable[Any]],
+        request: Request,
+        rule: Rule,
+        deadline: Deadline,
+        about: dict[str, Any],
     ) -> _Outcome:
         """Send a request once, and tell by the rule what came of it."""
         doubt = ": the request may be running, so it was not sent again"
@@ -469,7 +475,8 @@ class Channel:
         except Unanswered as error:
             text = f"{_host(request)} did not answer ({error})"
             unknown = not rule.unanswered
-            failure = _unknown(text + doubt, request, about) if unknown else NoConnectionError(text, **about)
+            kind = SubmissionTimeout if deadline.over() else SubmissionUnknownError
+            failure = _unknown(kind, text + doubt, request, about) if unknown else NoConnectionError(text, **about)
             failure.__cause__ = error.__cause__
             return _Outcome(failure=failure, unknown=unknown)
         if logger.isEnabledFor(logging.DEBUG):
@@ -478,7 +485,9 @@ class Channel:
             return _Outcome(answer=answer)
         if rule.unknown(answer):
             text = f"a gateway answered {answer.status} in the platform's place{doubt}"
-            failure = _unknown(text, request, about, status_code=answer.status, body=answer.body)
+            failure = _unknown(
+                SubmissionUnknownError, text, request, about, status_code=answer.status, body=answer.body
+            )
             return _Outcome(answer=answer, failure=failure, unknown=True)
         if rule.again(answer):
             failure = error_from_response(answer.status, answer.headers, answer.body, **about)
@@ -528,8 +537,10 @@ def _around(layer: Middleware, send: Callable[[Request], Awaitable[Any]]) -> Cal
     return lambda request: layer(request, send)
 
 
-def _unknown(text: str, request: Request, about: dict[str, Any], **more: Any) -> SubmissionUnknownError:
-    error = SubmissionUnknownError(text, **about, **more)
+def _unknown(
+    kind: type[SubmissionUnknownError], text: str, request: Request, about: dict[str, Any], **more: Any
+) -> SubmissionUnknownError:
+    error = kind(text, **about, **more)
     error.sent_at = time.time()
     error.input_sha256 = hashlib.sha256(cast(bytes, request.body)).hexdigest() if request.body else None
     return error

@@ -10,6 +10,7 @@
     ├── OutputError                     the answer is not what the schema says (strict), or cannot be read at all
     ├── NoConnectionError               no answer: the network failed, and what was asked was safe to give up
     │   ├── SubmissionUnknownError      the request left, the answer never came: it may be running and billed
+    │   │   └── SubmissionTimeout       the same, because the call's own clock ran out (also a `TimeoutExpired`)
     │   └── StreamTruncated             a stream broke off before its last event
     ├── UploadInterrupted               an upload in parts broke off; a later call can send the rest
     ├── RealtimeError                   a realtime app reported an error, or its connection broke off
@@ -65,6 +66,7 @@ __all__ = [
     "ServiceError",
     "StartTimeout",
     "StreamTruncated",
+    "SubmissionTimeout",
     "SubmissionUnknownError",
     "TimeoutExpired",
     "UploadInterrupted",
@@ -220,6 +222,12 @@ class TimeoutExpired(FalError, TimeoutError):
 
     retryable = True
     clock = "total"
+
+
+class SubmissionTimeout(SubmissionUnknownError, TimeoutExpired):
+    """The call's own clock ran out after the request had left: it may be running and billed."""
+
+    retryable = False
 
 
 class StartTimeout(TimeoutExpired):

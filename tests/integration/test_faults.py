@@ -82,7 +82,10 @@ PAID: dict[str, Row] = {
         raises=errors.SubmissionUnknownError,
     ),
     "an answer that is too late": Row(
-        faults=({"delay_seconds": 0.8},), raises=errors.SubmissionUnknownError, timeouts=Timeouts(attempt=0.3, run=0.3)
+        faults=({"delay_seconds": 0.8},),
+        raises=errors.SubmissionTimeout,
+        timeouts=Timeouts(attempt=0.3, run=0.3, total=0.3),
+        check=lambda error: _is_timeout(error),
     ),
     "429, then room": Row(faults=({"status": 429},), posts=2),
     "429 with seconds to wait": Row(faults=({"status": 429, "headers": {"retry-after": "0"}},), posts=2),
@@ -461,6 +464,11 @@ def _reconcilable(error: errors.SubmissionUnknownError) -> None:
     assert error.input_sha256 == hashlib.sha256(msgspec.json.encode({"prompt": SECRET})).hexdigest()
     assert error.sent_at is not None
     assert abs(error.sent_at - time.time()) < 60
+
+
+def _is_timeout(error: Exception) -> None:
+    assert isinstance(error, errors.SubmissionUnknownError)
+    assert isinstance(error, TimeoutError)
 
 
 def _kept(error: errors.FalError, part: bytes) -> None:

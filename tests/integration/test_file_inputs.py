@@ -159,7 +159,7 @@ def test_a_wrong_input_costs_no_upload(call: Caller, sandbox: Sandbox, files: Fi
 
 @pytest.mark.parametrize(
     "text",
-    ["cat.png", "./cat", "../cat.png", "~/cat.png", "/tmp/cat", r"C:\cat.png", "c:/cat.png", r"\\server\x", "file:///cat.png",
+    ["cat.png", "./cat", "../cat.png", "~/cat.png", "/home/cat", r"C:\cat.png", "c:/cat.png", r"\\server\x", "file:///cat.png",
      "pictures/my cat.jpeg", "example.com/cat.png", "Makefile"],
 )  # fmt: skip
 def test_a_path_as_text_is_refused_with_a_hint(
