@@ -8,12 +8,12 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Router
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fal_sandbox.bodies import json_response
 from fal_sandbox.cdn import CdnService
-from fal_sandbox.control import PREFIX, ControlService
+from fal_sandbox.control import PREFIX, ControlService, is_own
 from fal_sandbox.front import Front
 from fal_sandbox.platform import PlatformService, SchemaService
 from fal_sandbox.queue import QueueService
@@ -22,6 +22,7 @@ from fal_sandbox.rest import RestService
 from fal_sandbox.run import RunService
 from fal_sandbox.sockets import SocketHttpService
 from fal_sandbox.state import State
+from fal_sandbox.webpage import WebPage
 
 if TYPE_CHECKING:
     from fal_sandbox.sandbox import Sandbox
@@ -48,15 +49,18 @@ _SERVICES: dict[str, type[_Service]] = {
 def build(state: State, sandbox: Sandbox) -> ASGIApp:
     """The application that serves this state, and can be programmed as the sandbox can."""
     mounted = {prefix: service(state).routes() for prefix, service in _SERVICES.items()}
-    mounted[PREFIX] = ControlService(sandbox).routes()
+    page = WebPage(state)
+    mounted[PREFIX] = [*page.routes(), *ControlService(sandbox).routes()]
     # A path with a stray slash would be answered by a redirect, which no service of the platform does.
     routes = [Mount(prefix, Router(routes, redirect_slashes=False)) for prefix, routes in mounted.items()]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    app = Starlette(
+        routes=[Route("/", page.front_page, methods=["GET"]), *routes], exception_handlers={HTTPException: _http_error}
+    )
     app.router.redirect_slashes = False
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         # While a cassette is recorded or replayed, it stands in the services' place; the sandbox can still be controlled.
-        tape = None if scope["path"].startswith(PREFIX) else state.tape
+        tape = None if is_own(scope["path"]) else state.tape
         await (tape or app)(scope, receive, send)
 
     return Front(answering, state)

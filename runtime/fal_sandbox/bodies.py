@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -53,6 +54,15 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
     return Response(
         json.dumps(body, separators=(",", ":")), status, headers=dict(headers or {}), media_type="application/json"
     )
+
+
+def cacheable(request: Request, response: Response) -> Response:
+    """An answer with an ETag, or that the client has it already."""
+    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers={"etag": tag})
+    response.headers["etag"] = tag
+    return response
 
 
 def _finite(text: str) -> float:

@@ -26,6 +26,11 @@ PREFIX = "/sandbox"
 Operation = Callable[[dict[str, Any]], object]
 
 
+def is_own(path: str) -> bool:
+    """Whether a request with this path is for the sandbox itself, and none that the platform would get."""
+    return path == "/" or path.startswith(f"{PREFIX}/")
+
+
 class ControlService:
     """`/sandbox`: each operation takes an object of the same names as the method's arguments."""
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from fal_sandbox.blobs import HELD_BYTES, Blob
-from fal_sandbox.control import PREFIX
+from fal_sandbox.control import is_own
 from fal_sandbox.faults import Fault
 from fal_sandbox.ledger import ReceivedRequest
 from fal_sandbox.state import State
@@ -44,7 +44,7 @@ class Front:
         scope["path"] = self._path(scope)
         if scope["type"] == "websocket":
             return await self._serve_socket(scope, receive, send)
-        if scope["path"].startswith(f"{PREFIX}/"):
+        if is_own(scope["path"]):
             # The sandbox is spoken to, not the platform.
             return await self._app(scope, receive, send)
         fault = self._state.faults.take(scope["method"], scope["path"])

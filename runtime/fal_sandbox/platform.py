@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from starlette.requests import Request
@@ -11,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from fal_sandbox.account import AccountService
 from fal_sandbox.auth import credentials
-from fal_sandbox.bodies import json_response
+from fal_sandbox.bodies import cacheable, json_response
 from fal_sandbox.catalog import Entry
 from fal_sandbox.pages import BadQuery, failure, page, several
 from fal_sandbox.state import State
@@ -65,7 +64,7 @@ class PlatformService:
         found = [entry for entry in found if _matches(entry, query.get("category"), status, query.get("q"))]
         shown, rest = page(found, query, largest)
         body = {"models": [self._model(entry, expanded) for entry in shown], **rest}
-        return _cacheable(request, body)
+        return cacheable(request, json_response(body))
 
     def _model(self, entry: Entry, expanded: bool) -> dict[str, Any]:
         # The catalogue keeps facts only: what the API always sends besides is filled in.
@@ -105,16 +104,7 @@ class SchemaService:
         entry = self._state.catalog.get(request.query_params.get("endpoint_id", ""))
         if entry is None or not entry.callable:
             return json_response(None, 404)
-        return _cacheable(request, entry.openapi)
-
-
-def _cacheable(request: Request, body: object) -> Response:
-    response = json_response(body)
-    tag = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
-    if tag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers={"etag": tag})
-    response.headers["etag"] = tag
-    return response
+        return cacheable(request, json_response(entry.openapi))
 
 
 def _matches(entry: Entry, category: str | None, status: str | None, words: str | None) -> bool:

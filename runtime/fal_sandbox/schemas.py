@@ -44,8 +44,9 @@ class Contract:
     def __init__(self, endpoint_id: str, document: Schema) -> None:
         self.endpoint_id = endpoint_id
         components: Schema = document.get("components", {}).get("schemas", {})
-        self._definitions: Schema = {name: _repair(schema, components) for name, schema in components.items()}
-        self._root = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": self._definitions}
+        self.definitions: Schema = {name: _repair(schema, components) for name, schema in components.items()}
+        """The components that the others refer to, by name."""
+        self._root = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": self.definitions}
         submit, result = f"/{endpoint_id}", f"/{endpoint_id}/requests/{{request_id}}"
         paths: Schema = document.get("paths", {})
         body: Schema = paths.get(submit, {}).get("post", {}).get("requestBody", {})
@@ -62,7 +63,7 @@ class Contract:
             merged: Schema = {}
             parts: list[Schema] = [*schema.get("allOf", [])]
             if "$ref" in schema:
-                parts.insert(0, self._definitions[schema["$ref"].removeprefix(_DEFINITION)])
+                parts.insert(0, self.definitions[schema["$ref"].removeprefix(_DEFINITION)])
             for part in parts:
                 merged = {**merged, **part}
             schema = {**merged, **rest}
