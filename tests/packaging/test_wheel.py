@@ -88,6 +88,7 @@ def test_the_wheel_holds_the_four_packages_with_their_data_and_nothing_else(buil
     assert expected > {f"{package}/py.typed" for package in PACKAGES}
     assert expected > {"fal_codegen/templates/module.py.jinja", "fal_codegen/glossary.toml"}
     assert expected > {"fal_endpoints/index.json", "fal_sandbox/catalog/endpoints.lock"}
+    assert expected > {f"fal_sandbox/page/{name}" for name in ("index.html", "page.css", "page.js", "form.js")}
     assert expected > {"fal_endpoints/fal_ai/flux_dev.py", "fal_sandbox/catalog/fal-ai/flux/dev.json"}
 
 
