@@ -23,7 +23,7 @@ from fal_runtime.values import mapping
 
 __all__ = ["Credentials", "authorization", "required"]
 
-Credentials: TypeAlias = "str | Callable[[], str]"
+Credentials: TypeAlias = str | Callable[[], str]
 """A key, or a function that is asked for one before each request."""
 
 _LOGIN_URL = "https://auth.fal.ai/oauth/token"

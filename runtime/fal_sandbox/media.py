@@ -10,6 +10,7 @@ import struct
 import wave
 import zipfile
 from html import escape
+from typing import TYPE_CHECKING, TypeAlias
 
 from fal_sandbox.seeds import Seed
 
@@ -22,12 +23,17 @@ _SCALE = (0, 2, 4, 7, 9, 12, 14, 16)  # a pentatonic scale, in semitones: any me
 _TETRAHEDRON = ((1.0, 1.0, 1.0), (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0), (-1.0, -1.0, 1.0))
 _FACES = ((0, 1, 2), (0, 3, 1), (0, 2, 3), (1, 3, 2))
 
+if TYPE_CHECKING:
+    Samples: TypeAlias = array.array[int]
+else:  # it takes no type argument before Python 3.12
+    Samples = array.array
 
-def melody(seed: int, sample_rate: int, seconds: float) -> array.array[int]:
+
+def melody(seed: int, sample_rate: int, seconds: float) -> Samples:
     """The samples of a melody of four notes a second: mono, 16 bits, of exactly this length."""
     length = max(1, round(sample_rate * seconds))
     step = max(1, sample_rate // _NOTES_PER_SECOND)
-    notes: dict[int, array.array[int]] = {}
+    notes: dict[int, Samples] = {}
     samples = array.array("h")
     for start in range(0, length, step):
         semitones = Seed(seed).choice(f"note {start // step}", _SCALE)
