@@ -67,6 +67,10 @@ TYPED = {
         'fal_client.run("fal-ai/flux", {"prompt": "x"}, path="/dev")',
         'flux_dev.run(flux_dev.Input(prompt="x"))',
     ),
+    "another method": (
+        'fal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="PUT", timeout=3)\nfal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="POST")\n',
+        'flux_dev.run(flux_dev.Input(prompt="x"), method="PUT", timeout=3)\nflux_dev.run(flux_dev.Input(prompt="x"))\n',
+    ),
     "an update's class by name": (
         's = fal_client.status("fal-ai/flux/dev", "an-id")\nif type(s).__name__ == "Completed":\n    print(s.metrics)\n',
         's = flux_dev.handle("an-id").status()\nif type(s).__name__ == "Completed":\n    print(s.metrics)\n',
@@ -163,7 +167,10 @@ KEPT = {
     "the endpoint is known only at run time": 'def f(m):\n    fal_client.run(m, {"prompt": "x"})\n',
     "fal_endpoints has no module for 'fal-ai/nothing'": 'fal_client.run("fal-ai/nothing", {})\n',
     "what ** passes on is known only at run time": 'fal_client.run("fal-ai/flux/dev", **{"arguments": {}})\n',
-    "the bindings send inputs with POST only": 'fal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="GET")\n',
+    "its HTTP method is not one of GET, PUT, PATCH, DELETE, or known only at run time": (
+        'def f(m):\n    fal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method=m)\n'
+    ),
+    "known only at run time; --untyped": 'def f(p):\n    fal_client.run("fal-ai/flux", {"prompt": "x"}, path=p)\n',
     "what gets the updates, show, is no function of this file": (
         'from elsewhere import show\nfal_client.subscribe("fal-ai/flux/dev", {"prompt": "x"}, on_queue_update=show)\n'
     ),
@@ -276,6 +283,26 @@ def test_untyped_on_request(tmp_path: Path) -> None:
     after, result = migrated(tmp_path, text, untyped=True)
     assert 'return await fal_runtime.endpoint(m).subscribe_async({"a": 1}, logs=True)' in after
     assert (result.typed, result.untyped, result.kept) == (0, 1, 0)
+
+
+def test_a_path_that_is_known_only_at_run_time_stays_one_on_request(tmp_path: Path) -> None:
+    text = (
+        "import fal_client\n\n\ndef f(m, p):\n"
+        '    fal_client.run("fal-ai/flux", {"a": 1}, path=p)\n'
+        '    fal_client.submit(m, {"a": 1}, path="/dev", priority="low")\n'
+    )
+    after, result = migrated(tmp_path, text, untyped=True)
+    assert '    fal_runtime.endpoint("fal-ai/flux").run({"a": 1}, path=p)\n' in after
+    assert '    fal_runtime.endpoint(m).submit({"a": 1}, path="/dev", priority="low")\n' in after
+    assert (result.typed, result.untyped, result.kept) == (0, 2, 0)
+
+
+def test_an_input_that_goes_into_the_address_is_pointed_out(tmp_path: Path) -> None:
+    after, result = migrated(
+        tmp_path, 'import fal_client\n\nfal_client.run("fal-ai/flux/dev", {"prompt": "x"}, method="GET")\n'
+    )
+    assert body(after) == 'flux_dev.run(flux_dev.Input(prompt="x"), method="GET")'
+    assert "with GET the input becomes the address's query; fal_client sends none of it" in result.remarks[0].text
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """The parameters of the old verbs: those that may be given by position, then those by name. Source: fal-client 1.0.3."""
 
+_METHODS = ("GET", "PUT", "PATCH", "DELETE")
 _RENAMED = {"with_logs": "logs", "client_timeout": "timeout"}
 _NO_SPACE = cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace(""))
 
@@ -325,7 +326,7 @@ def _as_it_is(edited: cst.BaseExpression) -> tuple[cst.BaseExpression, Any]:
 
 
 def edit_arguments(
-    site: Site, options: Options, inputs: Inputs | None
+    site: Site, options: Options, inputs: Inputs | None, *, whole: bool
 ) -> tuple[Callable[[cst.Call], cst.Call], list[str]]:
     """What makes the new call of a `run`, `submit`, `subscribe` or `stream`, and what is lost on the way.
 
@@ -333,6 +334,7 @@ def edit_arguments(
         site: The call.
         options: What it is given.
         inputs: What makes the input; `None` for an untyped call, which takes the dict as it is.
+        whole: Whether the endpoint's new id has the path in it.
 
     Raises:
         Unsure: if an argument cannot be carried over.
@@ -343,13 +345,19 @@ def edit_arguments(
     changes: dict[int, str | None] = {options.index["application"]: None}
     for name, number in options.index.items():
         if name == "method":
-            if literal_text(options.need(name)) not in ("POST", "post"):
-                raise Unsure(site.call, "the bindings send inputs with POST only")
-            changes[number] = None
+            method = literal_text(options.need(name))
+            if method in ("POST", "post"):
+                changes[number] = None
+            elif method not in _METHODS:
+                raise Unsure(
+                    site.call, f"its HTTP method is not one of {', '.join(_METHODS)}, or known only at run time"
+                )
+            elif method == "GET":
+                lost.append("with GET the input becomes the address's query; fal_client sends none of it")
         elif name == "interval":
             changes[number] = None
             lost.append("interval is gone: the bindings follow the queue's own events")
-        elif name == "path" and site.verb != "stream":
+        elif name == "path" and whole:
             changes[number] = None
         elif name in _RENAMED:
             changes[number] = _RENAMED[name]

@@ -154,12 +154,15 @@ class Round:
         options = Options(site)
         application = options.need("application")
         endpoint_id = self.source.constant(application)
+        whole = False
         if "path" in options and site.verb != "stream":
             path = literal_text(options.need("path"))
             if path is None or endpoint_id is None:
-                raise Unsure(site.call, "the endpoint and its path are known only at run time")
-            endpoint_id += f"/{path.strip('/')}" if path.strip("/") else ""
-            application = cst.SimpleString(f'"{endpoint_id}"')
+                endpoint_id = None  # which endpoint it is, nobody can tell from the id alone
+            else:
+                whole = True
+                endpoint_id += f"/{path.strip('/')}" if path.strip("/") else ""
+                application = cst.SimpleString(f'"{endpoint_id}"')
         if site.verb == "stream":
             endpoint_id = self._streaming(options, endpoint_id)
         module = self._module(site, endpoint_id)
@@ -182,7 +185,7 @@ class Round:
         func = attribute(head, *through, verb)
         inputs = Inputs(self.source, module, name) if module is not None else None
         try:
-            edit, lost = edit_arguments(site, options, inputs)
+            edit, lost = edit_arguments(site, options, inputs, whole=whole)
         except Refused as problem:
             self.changed |= self.flow.give_up(Owner(site, output=True), problem)
             return
