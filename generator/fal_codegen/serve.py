@@ -78,7 +78,9 @@ def sandbox(
         server = Sandbox(catalog, port, host=host, latency=latency, hosts=hosts)
 
         def announce(url: str) -> None:
-            click.echo(f"The sandbox serves {len(server.catalog)} endpoints at {url}. To use it:\n")
+            click.echo(
+                f"The sandbox serves {len(server.catalog)} endpoints at {url}, where a browser shows them. To use it:\n"
+            )
             for name, value in server.environment().items():
                 click.echo(f"export {name}={value}")
             if host not in _LOOPBACK:

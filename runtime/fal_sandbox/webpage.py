@@ -13,7 +13,7 @@ import mimetypes
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from fal_sandbox.bodies import cacheable, json_response
 from fal_sandbox.catalog import Entry
 from fal_sandbox.jobs import Job
 from fal_sandbox.state import State
+from fal_sandbox.tapes import Recorder
 
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}
 _HEADERS = {
@@ -71,6 +72,7 @@ class WebPage:
             request,
             {
                 "key": self._state.key,
+                "url": self._state.url,
                 "cdn": self._state.service_url("cdn"),
                 "endpoints": [_listed(entry) for entry in self._state.catalog],
             },
@@ -91,6 +93,7 @@ class WebPage:
                 "output": contract.output if contract else None,
                 "definitions": contract.definitions if contract else {},
                 "module": await asyncio.to_thread(self._bindings.describe, endpoint_id),
+                "cassette": self._cassette(),
             },
         )
 
@@ -100,11 +103,17 @@ class WebPage:
         return _json(
             request,
             {
-                "cassette": self._state.tape is not None,
+                "cassette": self._cassette(),
                 "jobs": [self._job(job) for job in reversed(jobs)],
                 "requests": [{"method": one.method, "path": one.path, "size": one.size} for one in reversed(received)],
             },
         )
+
+    def _cassette(self) -> Literal["recorded", "replayed"] | None:
+        """What is done with a cassette that stands in the services' place, if one does."""
+        if self._state.tape is None:
+            return None
+        return "recorded" if isinstance(self._state.tape, Recorder) else "replayed"
 
     def _job(self, job: Job) -> dict[str, Any]:
         now = self._state.pulse.now()

@@ -29,6 +29,7 @@ from playwright.sync_api import (
 from fal_sandbox import Catalog, Sandbox
 from fal_sandbox.bindings import Bindings
 from fal_sandbox.catalog import Entry
+from fal_sandbox.state import SERVICES
 from fal_sandbox.validation import input_errors
 from support import endpoint_modules
 
@@ -149,6 +150,18 @@ def phone(browser: Browser, sandbox: Sandbox) -> Iterator[Visit]:
 
 def field(page: Page, name: str) -> Locator:
     return page.get_by_label(name, exact=True)
+
+
+def run_code(code: str, sandbox: Sandbox, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python as its reader would, in this folder and on this sandbox."""
+    # Nobody listens at the address that the code names.
+    code = code.replace("https://example.com/hook", sandbox.url)
+    paths = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, **sandbox.environment(), "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_typing_finds_an_endpoint_among_all(visit: Visit) -> None:
@@ -409,12 +422,7 @@ def test_the_python_on_the_page_runs(visit: Visit, tmp_path: Path, endpoint_id: 
     page.get_by_role("tab", name=way).click()
     code = page.get_by_role("tabpanel").inner_text()
     assert "from fal_endpoints.fal_ai import" in code
-    # Nobody listens at the address that it names.
-    code = code.replace("https://example.com/hook", visit.sandbox.url)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = run_code(code, visit.sandbox, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert visit.input()["prompt"] == 'a "cat" \\ é \U0001f431'
     assert len(list(tmp_path.iterdir())) == (way != "Webhook")
@@ -566,6 +574,50 @@ def test_each_service_at_a_port_of_its_own(browser: Browser) -> None:
         picture = page.locator(".media img")
         assert picture.evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 1024
         assert visit.errors == []
+
+
+@pytest.mark.parametrize("way", ["Script", "Async", "Queue", "Webhook"])
+def test_an_endpoint_without_a_module_is_called_without_types(browser: Browser, tmp_path: Path, way: str) -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    openapi = {
+        "paths": {"/me/mine": {"post": {"requestBody": {"content": {"application/json": {"schema": schema}}}}}},
+    }
+    with Sandbox(Catalog([Entry("me/mine", {}, openapi)])) as sandbox, browser.new_context() as context:
+        sandbox.respond("me/mine", {"said": "yes"})
+        visit = Visit(context, sandbox)
+        page = visit.endpoint("me/mine")
+        field(page, "text").fill("hello")
+        page.get_by_role("tab", name=way).click()
+        done = run_code(page.get_by_role("tabpanel").inner_text(), sandbox, tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert way == "Webhook" or "yes" in done.stdout
+        assert visit.input() == {"text": "hello"}
+        assert visit.errors == []
+
+
+def test_who_would_pay_is_warned(visit: Visit, tmp_path: Path) -> None:
+    with Sandbox(visit.sandbox.catalog, key="live:key") as live:
+        urls = {name: live.environment()[service.variable] for name, service in SERVICES.items()}
+        page = visit.endpoint(FLUX)
+        expect(page.locator("form")).to_contain_text("nothing is billed")
+        cassette = tmp_path / "one.json"
+        with visit.sandbox.record(cassette, key="live:key", urls=urls):
+            visit.catalogue()
+            page = visit.endpoint(FLUX)
+            expect(page.locator(".notice")).to_contain_text("live platform")
+            expect(page.locator("form")).not_to_contain_text("nothing is billed")
+            field(page, "prompt").fill("a cat")
+            visit.run()
+            picture = page.locator(".media img")
+            assert picture.evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 1024
+        assert [job.endpoint_id for job in live.admitted] == [FLUX]
+        with visit.sandbox.replay(cassette):
+            visit.catalogue()
+            page = visit.endpoint(FLUX)
+            expect(page.locator(".notice")).to_contain_text("replayed")
+            field(page, "prompt").fill("a cat")
+            visit.run()
+        assert len(live.admitted) == 1
 
 
 def test_an_address_that_leads_nowhere_says_so(visit: Visit) -> None:

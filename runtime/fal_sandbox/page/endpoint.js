@@ -4,7 +4,7 @@ import { h, newId, prose } from "./dom.js";
 import { InputForm } from "./form.js";
 import { figure, filesIn } from "./media.js";
 import { fieldsOf, kindOf, limitsOf, resolve, sampleObject, typeOf } from "./schema.js";
-import { Call, readEndpoint } from "./service.js";
+import { Call, readEndpoint, warning } from "./service.js";
 import { snippets } from "./snippets.js";
 
 /** Show an endpoint in `main`; gives what to do when the view is left. */
@@ -46,7 +46,7 @@ export async function showEndpoint(main, id, notes) {
     h("div", { class: "panel-head" }, h("h2", {}, "Input"), h("span", { class: "rule" }, "* required")),
     form.element,
     h("div", { class: "actions" }, runner, filler),
-    h("p", { class: "hint" }, h("span", { class: "keys" }, h("kbd", {}, "Ctrl"), " + ", h("kbd", {}, "Enter"), " runs it, too. "), "Nothing leaves this machine, and nothing is billed."),
+    h("p", { class: "hint" }, h("span", { class: "keys" }, h("kbd", {}, "Ctrl"), " + ", h("kbd", {}, "Enter"), " runs it, too. "), detail.cassette ? null : "Nothing leaves this machine, and nothing is billed."),
   );
   refresh();
   const beside = h("div", { class: "stack sticky" }, result.element, code.element);
@@ -57,6 +57,7 @@ export async function showEndpoint(main, id, notes) {
   observer.observe(document.documentElement);
   main.replaceChildren(
     heading,
+    detail.cassette ? h("p", { class: "notice" }, warning(detail.cassette)) : "",
     h("div", { class: "columns" }, element, beside),
     specification("Input fields", detail.input, detail),
     specification("Output fields", detail.output ?? {}, detail),

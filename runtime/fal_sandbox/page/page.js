@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { showEndpoint } from "./endpoint.js";
 import { player } from "./media.js";
-import { encodePath, readActivity, readIndex } from "./service.js";
+import { encodePath, readActivity, readIndex, warning } from "./service.js";
 
 const SHOWN = 60; // cards at once: more is not read, and takes time to lay out
 const LOOK_SECONDS = 2;
@@ -168,7 +168,7 @@ const TONES = { COMPLETED: "good", FAILED: "bad" };
 const STATES = { IN_QUEUE: "In queue", IN_PROGRESS: "Running", COMPLETED: "Completed", FAILED: "Failed" };
 
 async function showActivity(stage) {
-  const notice = h("p", { class: "notice", hidden: true }, "A cassette is being recorded or replayed: it answers, and not the sandbox.");
+  const notice = h("p", { class: "notice" });
   const jobs = h("ul", { class: "cards", "aria-label": "Jobs" });
   const requests = h("tbody");
   const noJobs = h("p", { class: "muted" }, "No job yet. Run an endpoint from the catalogue, or point a client here.");
@@ -194,6 +194,7 @@ async function showActivity(stage) {
     const text = JSON.stringify(activity);
     if (text === shown) return; // so that nobody loses his place, and no player stops
     shown = text;
+    notice.textContent = warning(activity.cassette);
     notice.hidden = !activity.cassette;
     noJobs.hidden = activity.jobs.length > 0;
     jobs.replaceChildren(...(await Promise.all(activity.jobs.map(jobCard))));

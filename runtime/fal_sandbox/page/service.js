@@ -10,8 +10,18 @@ async function read(path) {
 
 /** The list of all endpoints, and what is needed to call them; read once. */
 export function readIndex() {
-  index ??= read("/sandbox/page/index.json");
+  index ??= read("/sandbox/page/index.json").catch((error) => {
+    index = undefined; // so that it is asked for again
+    throw error;
+  });
   return index;
+}
+
+/** What somebody should know who makes calls now; null if there is nothing. */
+export function warning(cassette) {
+  if (cassette === "recorded") return "A cassette is being recorded: calls go to the live platform, and cost what they cost.";
+  if (cassette === "replayed") return "A cassette is being replayed: it answers what was recorded, and refuses all else.";
+  return null;
 }
 
 /** All that is known of one endpoint. */
@@ -36,8 +46,9 @@ async function keyed(path, options = {}) {
 
 /** The URL of a file of the sandbox's as this page may load it, whatever name or port the page was opened at. */
 export async function local(url) {
-  const { cdn } = await readIndex();
-  return url.startsWith(`${cdn}/`) ? `/cdn${url.slice(cdn.length)}` : url;
+  const { cdn, url: here } = await readIndex();
+  if (url.startsWith(`${cdn}/`)) return `/cdn${url.slice(cdn.length)}`;
+  return url.startsWith(`${here}/`) ? url.slice(here.length) : url;
 }
 
 /** Put a file into the sandbox's storage; its URL. */
