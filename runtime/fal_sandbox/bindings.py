@@ -62,7 +62,7 @@ def _docs(node: ast.ClassDef) -> dict[str, str]:
 
 
 def _files(classes: dict[str, ast.ClassDef]) -> list[str]:
-    """The attributes of the output that are files or lists of them."""
+    """The attributes of the output that are files or lists of them, without those that may be absent."""
     media = {name for name, node in classes.items() if "MediaFile" in [ast.unparse(base) for base in node.bases]}
     found: list[str] = []
     for statement in classes["Output"].body if "Output" in classes else ():

@@ -411,6 +411,26 @@ def test_lists_nested_objects_and_files(visit: Visit) -> None:
     }
 
 
+def test_what_fields_cannot_say_goes_in_as_json(visit: Visit) -> None:
+    page = visit.endpoint(GENERAL)
+    page.locator("summary", has_text=re.compile("^More$")).click()
+    more = page.get_by_label("More as JSON")
+    more.fill('["prompt"]')
+    page.get_by_role("button", name="Run on the sandbox").click()
+    expect(page.get_by_role("alert")).to_contain_text("more: must be an object")
+    more.fill('{"prompt": "a cat"')
+    page.get_by_role("button", name="Run on the sandbox").click()
+    expect(page.get_by_role("alert")).to_contain_text("more: is not JSON")
+    assert visit.sandbox.admitted == []
+    field(page, "negative_prompt").fill("dogs")
+    more.fill('{"prompt": "a cat", "negative_prompt": "", "sync_mode": true}')
+    visit.run()
+    assert visit.input() == {"prompt": "a cat", "negative_prompt": "", "sync_mode": True}
+    # With sync_mode, the picture is inside the answer.
+    picture = page.locator(".media img[src^='data:image/']")
+    assert picture.evaluate("(one) => one.decode().then(() => one.naturalWidth)") > 0
+
+
 @pytest.mark.parametrize("endpoint_id", [FLUX, GENERAL])
 @pytest.mark.parametrize("way", ["Script", "Async", "Queue", "Webhook"])
 def test_the_python_on_the_page_runs(visit: Visit, tmp_path: Path, endpoint_id: str, way: str) -> None:
@@ -474,6 +494,13 @@ def test_the_activity_shows_jobs_with_their_pictures_and_requests(visit: Visit) 
     httpx.post(f"{visit.sandbox.url}/run/{FLUX}", json={}, headers={"authorization": f"Key {visit.sandbox.key}"})
     expect(page.locator(".job")).to_have_count(2, timeout=20_000)
     expect(page.locator(".job").first).to_contain_text("Failed")
+    # An endpoint that only a test knows has no page to lead to.
+    visit.sandbox.respond("acme/teller", {"text": "hello"})
+    header = {"authorization": f"Key {visit.sandbox.key}"}
+    httpx.post(f"{visit.sandbox.url}/run/acme/teller", json={}, headers=header)
+    expect(page.locator(".job")).to_have_count(3, timeout=20_000)
+    expect(page.locator(".job").first).to_contain_text("acme/teller")
+    assert page.locator(".job a").count() == 2
 
 
 @pytest.mark.parametrize("width", [PHONE["width"], DESKTOP["width"]])

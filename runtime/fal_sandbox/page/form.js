@@ -15,21 +15,30 @@ export class InputForm {
     const root = resolve(schema, definitions);
     this.root = new ObjectControl(this, root, () => [], "Input");
     this.summary = h("div", { class: "summary", role: "alert", tabindex: "-1", hidden: true });
-    this.element = h("div", {}, this.summary, h("div", { class: "fields" }, this.root.element));
-    if (!this.root.children.length) this.element.append(h("p", { class: "muted" }, "It takes no input."));
+    this.more = new MoreControl(this);
+    this.element = h("div", {}, this.summary, this.root.element, this.more.element);
   }
 
   /** The input as it is filled in, problems or not. */
   get value() {
-    return this.root.read([]) ?? {};
+    return this.#read([]);
   }
 
   /** The input, if it is acceptable; else null, and every problem is shown at its field. */
   check() {
     const problems = [];
-    const value = this.root.read(problems) ?? {};
+    const value = this.#read(problems);
     this.show(problems);
     return problems.length ? null : value;
+  }
+
+  #read(problems) {
+    const found = [];
+    const value = this.root.read(found);
+    const more = this.more.read(problems);
+    problems.unshift(...found.filter(({ path }) => !Object.hasOwn(more, path[0])));
+    for (const [name, one] of Object.entries(more)) define(value, name, one);
+    return value;
   }
 
   /** Fill in values by name. */
@@ -291,6 +300,33 @@ class JsonControl {
 
   fill(value) {
     this.input.value = JSON.stringify(value);
+  }
+}
+
+/** What fields cannot say: an empty text, a null, a field that the schema does not name. It wins over them. */
+class MoreControl {
+  constructor(form) {
+    const ids = { input: newId(), rule: newId(), problem: newId() };
+    this.path = () => ["more"];
+    this.json = new JsonControl({ type: "object" }, this.path, { required: false, ids });
+    this.json.input.placeholder = '{"negative_prompt": "", "seed": null}';
+    const label = h("label", { class: "help", for: ids.input, id: ids.rule }, "More as JSON: empty texts, nulls, fields that the schema does not name");
+    const problem = h("div", { class: "problem", id: ids.problem, hidden: true });
+    this.element = h("details", { class: "further" }, h("summary", {}, "More"), h("div", { class: "field" }, label, this.json.element, problem));
+    const mark = (text) => {
+      problem.textContent = text;
+      problem.hidden = !text;
+      this.json.input.setAttribute("aria-invalid", text ? "true" : "false");
+      this.element.open ||= Boolean(text);
+    };
+    form.places.add({ path: this.path, input: this.json.input, mark, focus: () => this.json.input.focus() });
+  }
+
+  read(problems) {
+    const value = this.json.read(problems) ?? {};
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+    problems.push({ path: this.path(), text: "must be an object" });
+    return {};
   }
 }
 

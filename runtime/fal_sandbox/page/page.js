@@ -29,7 +29,7 @@ async function route(first = false) {
   try {
     const { endpoints } = await readIndex();
     if (view === "catalogue") left = showCatalogue(stage, endpoints, new URLSearchParams(query));
-    else if (view === "activity") left = await showActivity(stage);
+    else if (view === "activity") left = await showActivity(stage, endpoints);
     else left = await showEndpoint(stage, id, endpoints.find(([one]) => one === id)?.[3] ?? []);
   } catch (error) {
     stage.replaceChildren(h("h1", { tabindex: "-1" }, "That did not work"), h("p", { class: "notice", role: "alert" }, String(error.message ?? error)));
@@ -167,7 +167,8 @@ function card({ id, name, category, notes }) {
 const TONES = { COMPLETED: "good", FAILED: "bad" };
 const STATES = { IN_QUEUE: "In queue", IN_PROGRESS: "Running", COMPLETED: "Completed", FAILED: "Failed" };
 
-async function showActivity(stage) {
+async function showActivity(stage, endpoints) {
+  const known = new Set(endpoints.map(([id]) => id));
   const notice = h("p", { class: "notice" });
   const jobs = h("ul", { class: "cards", "aria-label": "Jobs" });
   const requests = h("tbody");
@@ -197,7 +198,7 @@ async function showActivity(stage) {
     notice.textContent = warning(activity.cassette);
     notice.hidden = !activity.cassette;
     noJobs.hidden = activity.jobs.length > 0;
-    jobs.replaceChildren(...(await Promise.all(activity.jobs.map(jobCard))));
+    jobs.replaceChildren(...(await Promise.all(activity.jobs.map((job) => jobCard(job, known)))));
     requests.replaceChildren(
       ...activity.requests.map(({ method, path, size }) =>
         h("tr", {}, h("td", { class: "mono" }, method), h("td", { class: "mono" }, path), h("td", { class: "mono muted" }, size ? `${size} B` : "")),
@@ -211,7 +212,7 @@ async function showActivity(stage) {
   return () => clearInterval(timer);
 }
 
-async function jobCard(job) {
+async function jobCard(job, known) {
   const players = await Promise.all(job.files.map(([url, type]) => player({ url, type, name: `Result of ${job.endpoint_id}` })));
   const shown = players.filter(Boolean);
   const how = job.service === "queue" ? "" : " · direct";
@@ -222,7 +223,9 @@ async function jobCard(job) {
       "div",
       { class: "card job" },
       shown.length ? h("div", { class: "thumbs" }, shown) : null,
-      h("a", { href: `#/${encodePath(job.endpoint_id)}` }, job.endpoint_id),
+      known.has(job.endpoint_id)
+        ? h("a", { href: `#/${encodePath(job.endpoint_id)}` }, job.endpoint_id)
+        : h("strong", {}, job.endpoint_id),
       job.input ? h("span", { class: "muted" }, job.input) : null,
       job.error ? h("span", { class: "problem" }, job.error) : null,
       h(
