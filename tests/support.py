@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -108,3 +110,27 @@ def nothing_left_open() -> Generator[None]:
 def _own_threads() -> set[threading.Thread]:
     """The threads that live, without those in which the sandbox does its slow work."""
     return {thread for thread in threading.enumerate() if not thread.name.startswith(("asyncio_", "uvloop_"))}
+
+
+PROJECTS = Path(__file__).resolve().parent / "projects"
+
+
+def run_program(
+    program: str, *arguments: object, folder: Path, input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of the examples in a folder as its user would, in a pipe; the environment points to the sandbox."""
+    return subprocess.run(
+        [sys.executable, str(PROJECTS / program), *map(str, arguments)],
+        cwd=folder,
+        env=program_environment(),
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def program_environment() -> dict[str, str]:
+    """This process's environment, in which a program imports what this process does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"}

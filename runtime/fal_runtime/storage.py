@@ -121,7 +121,8 @@ def upload(source: Source, **options: Unpack[UploadOptions]) -> str:
 
     Raises:
         UploadInterrupted: if an upload in parts broke off. Its `state` lets a later call send the rest.
-        InputError: if there is no such file, or it is nothing that can be uploaded.
+        InputError: if it is nothing that can be uploaded.
+        OSError: if the file cannot be opened.
         FalError: any other; see `fal_runtime.errors`.
     """
     return drive(_upload(blocking(options.pop("client", None)), source, **options))
