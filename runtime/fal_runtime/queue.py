@@ -5,6 +5,7 @@ Each operation is written once, as a coroutine over a `Channel`.
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -119,8 +120,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 def address(channel: Channel, service: str, endpoint_id: str, path: str) -> str:
     """Where an endpoint, or a path inside its app, is called. A path that the id ends with is not added again."""
+    return _address(channel.client.urls[service], endpoint_id, path)
+
+
+@functools.lru_cache(maxsize=512)
+def _address(base: str, endpoint_id: str, path: str) -> str:
     id_, path = EndpointId(endpoint_id).text, f"/{path.strip('/')}" if path else ""
-    return f"{channel.client.urls[service]}/{EndpointId(id_ if id_.endswith(path) else id_ + path).text}"
+    return f"{base}/{EndpointId(id_ if id_.endswith(path) else id_ + path).text}"
 
 
 def paid_headers(
