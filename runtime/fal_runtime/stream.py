@@ -32,7 +32,7 @@ __all__ = ["AsyncEventStream", "EventStream", "open_stream"]
 O_co = TypeVar("O_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
-_END = "[DONE]"
+_END = b"[DONE]"
 """What endpoints with OpenAI's protocol send last; it is no event."""
 
 
@@ -75,9 +75,9 @@ async def _results(
                 async for event in events:
                     if event.data == _END:
                         continue
-                    last = event.data.encode()
+                    last = event.data
                     response = Response(status=stream.status, headers={}, body=last)
-                    _refuse(event.event, response, stream, output, about)
+                    _refuse(event.name, response, stream, output, about)
                     result = make_result(channel, response, output, **about)
                     yield msgspec.structs.replace(result, headers=stream.headers)
         elif _is_json(stream):

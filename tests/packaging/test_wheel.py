@@ -108,7 +108,7 @@ def test_the_metadata_say_what_the_project_says(built: Built, installed: Install
     extras = {"fast", "generator", "images", "migrate", "pydantic", "realtime", "sandbox", "webhooks"}
     assert set(found.metadata.get_all("Provides-Extra") or []) == extras
     needed = [each for each in found.requires or [] if "extra ==" not in each]
-    assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "httpx-sse", "msgspec", "sniffio"]
+    assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "msgspec", "sniffio"]
     entries = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
     assert entries == {
         ("console_scripts", "fal-bindings", "fal_codegen.__main__:main"),
