@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
@@ -18,8 +18,10 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import BaseResponse
 from pyreqwest.response import Response as AsyncResponse
 
-from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
 from fal_runtime.transport import NotSent, Request, Response, Stream, Unanswered
+
+if TYPE_CHECKING:
+    from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
 
 __all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
 
@@ -150,9 +152,22 @@ class BlockingPyreqwest:
 
     def __init__(self) -> None:
         self._clients = _Clients()
-        self._streams = BlockingHttpx()
+        self._httpx: BlockingHttpx | None = None
+        self._lock = threading.Lock()
         self._worker: _Worker | None = None
-        self.open = self._streams.open
+
+    @property
+    def _streams(self) -> BlockingHttpx:
+        """What is imported with the first stream only, for that takes longer than many calls."""
+        with self._lock:
+            if self._httpx is None:
+                from fal_runtime.http_httpx import BlockingHttpx
+
+                self._httpx = BlockingHttpx()
+            return self._httpx
+
+    async def open(self, request: Request) -> Stream:
+        return await self._streams.open(request)
 
     async def send(self, request: Request) -> Response:
         if _streams_its_body(request):
@@ -176,7 +191,8 @@ class BlockingPyreqwest:
             self._worker.dismiss()
             self._worker = None
         self._clients.close()
-        await self._streams.close()
+        if self._httpx is not None:
+            await self._httpx.close()
 
 
 class _AsyncStream:
@@ -215,7 +231,15 @@ class AsyncPyreqwest:
 
     def __init__(self) -> None:
         self._clients: dict[Any, Client] = {}
-        self._uploads = AsyncHttpx()
+        self._httpx: AsyncHttpx | None = None
+
+    @property
+    def _uploads(self) -> AsyncHttpx:
+        if self._httpx is None:
+            from fal_runtime.http_httpx import AsyncHttpx
+
+            self._httpx = AsyncHttpx()
+        return self._httpx
 
     def _client(self, request: Request) -> Client:
         key = _key(request)
@@ -245,4 +269,5 @@ class AsyncPyreqwest:
         clients, self._clients = self._clients, {}
         for client in clients.values():
             await client.close()
-        await self._uploads.close()
+        if self._httpx is not None:
+            await self._httpx.close()
