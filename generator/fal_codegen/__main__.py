@@ -1,4 +1,4 @@
-"""The console script's entry: it needs the `[generator]` extra, and says so where that is missing."""
+"""The console script's entry: it needs an extra, and says so where none is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ def main() -> None:
     try:
         from fal_codegen.cli import cli
     except ModuleNotFoundError as error:
-        sys.exit(f"fal-bindings: {error.name} is not installed; run: pip install 'fal-bindings[generator,sandbox]'")
+        text = f"fal-bindings: {error.name} is not installed; run: pip install 'fal-bindings[generator,sandbox]'\n"
+        sys.stderr.write(text)
+        sys.exit(3)  # as `cli` does for a command whose extra is missing
     cli(prog_name="fal-bindings")
 
 

@@ -14,15 +14,11 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.diagnostics import CatalogError, Diagnostic
 from fal_codegen.names import check_id
 from fal_runtime.values import mapping
 
 __all__ = ["CatalogError", "Entry", "Page", "canonical", "facts_only", "read_entries", "read_page", "schema_path"]
-
-
-class CatalogError(Exception):
-    """A catalogue cannot be read. The message names the source and the remedy."""
 
 
 class Page(BaseModel):

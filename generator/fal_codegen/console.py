@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from fal_codegen.catalog import CatalogError
-from fal_codegen.diagnostics import Diagnostic
+from fal_codegen.diagnostics import CatalogError, Diagnostic
 from fal_codegen.write import Changes, ForeignFiles
 from fal_runtime import FalError
 
@@ -28,8 +25,6 @@ __all__ = [
     "some",
     "summary",
 ]
-
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SCHEMAS = click.option(
     "--schemas",
@@ -64,8 +59,13 @@ def clear_errors(effect: str = "", also: tuple[type[Exception], ...] = ()) -> Ge
 @contextmanager
 def progress(verb: str) -> Generator[Callable[[int, int], None], None, None]:
     """A progress bar on a terminal; nothing where the output is a file."""
+    # Here, for not every command has a bar, nor is installed with what draws one.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns: Sequence[Any] = (TextColumn(verb), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(verb, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -1,4 +1,4 @@
-"""What the generator has to say about a document: errors and repairs, as values."""
+"""What the generator has to say: about one document as a value, errors and repairs; about a whole catalogue as an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CODES", "Diagnostic"]
+__all__ = ["CODES", "CatalogError", "Diagnostic"]
 
 CODES: Final[Mapping[str, str]] = {
     # Documents of which no module can be made
@@ -72,3 +72,7 @@ class Diagnostic:
     def __str__(self) -> str:
         place = f"{self.endpoint_id}{'#' if self.pointer else ''}{self.pointer}"
         return f"{place}: {self.message} [{self.code}]; {self.remedy}"
+
+
+class CatalogError(Exception):
+    """A catalogue cannot be read. The message names the source and the remedy."""

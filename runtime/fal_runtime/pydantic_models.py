@@ -13,9 +13,14 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, overload
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, to_json
-from pydantic_core import core_schema as schemas
+
+try:
+    from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+    from pydantic_core import PydanticCustomError, to_json
+    from pydantic_core import core_schema as schemas
+except ModuleNotFoundError as error:
+    text = "these models need pydantic; run: pip install 'fal-bindings[pydantic]'"
+    raise ModuleNotFoundError(text, name=error.name) from error
 
 from fal_runtime.errors import FieldError, InputError, OutputError
 from fal_runtime.media import MediaFile

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = sysconfig.get_path("purelib")
@@ -30,6 +32,9 @@ OF_EXTRAS = (
     "websockets",
 )
 """Modules that only an extra brings."""
+
+EXTRAS = ("fast", "generator", "images", "migrate", "pydantic", "realtime", "sandbox", "webhooks")
+"""The extras that users may name."""
 
 _BIN, _EXE = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
 
@@ -108,7 +113,39 @@ class Venv:
         pip += ["--quiet", "--no-input", "--disable-pip-version-check", "--constraint", ROOT / "requirements-dev.txt"]
         output(*pip, *what, cwd=self.path, env=env)
 
+    def add(self, *what: str) -> None:
+        """Install as `pip_install` does, in a fraction of its time once it was installed before on this machine."""
+        uv: list[str | Path] = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", self.python]
+        output(*uv, "--constraint", ROOT / "requirements-dev.txt", *what, cwd=self.path)
+
     def evaluate(self, expression: str, *, imports: str = "", env: Mapping[str, str] | None = None) -> str:
         """The `str` of an expression in this environment, in a fresh interpreter far from the checkout."""
         code = f"import {imports or 'sys'}\nprint(({expression}))"
         return output(self.python, "-c", code, cwd=self.path, env=env).removesuffix("\n")
+
+
+@dataclass(frozen=True)
+class Built:
+    """The distributions, and the clean copy that they were built from: the sdist from it, the wheel from the sdist."""
+
+    checkout: Path
+    wheel: Path
+    sdist: Path
+
+    @property
+    def project(self) -> dict[str, Any]:
+        table: dict[str, Any] = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"]
+        return table
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment with the wheel and its plain dependencies, and nothing else."""
+
+    venv: Venv
+    site: Path
+
+    @property
+    def with_extras(self) -> dict[str, str]:
+        """Adds the packages of this environment behind the wheel's own."""
+        return {"PYTHONPATH": os.pathsep.join([str(self.site), SITE])}

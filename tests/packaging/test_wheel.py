@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import sys
 import tarfile
-import tomllib
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from fal_sandbox import Sandbox
 
-from .installs import OF_EXTRAS, ROOT, SITE, Venv, copy_checkout, files_below, output, run
+from .installs import EXTRAS, OF_EXTRAS, ROOT, Built, Installed, files_below, output, run
 
 PACKAGES = {
     "fal_codegen": "generator/fal_codegen",
@@ -28,50 +22,6 @@ PACKAGES = {
     "fal_sandbox": "runtime/fal_sandbox",
 }
 DATA = {"fal_codegen/templates": "templates", "fal_sandbox/catalog": "generated/schemas"}
-
-
-@dataclass(frozen=True)
-class Built:
-    """The distributions, and the clean copy that they were built from: the sdist from it, the wheel from the sdist."""
-
-    checkout: Path
-    wheel: Path
-    sdist: Path
-
-    @property
-    def project(self) -> dict[str, Any]:
-        table: dict[str, Any] = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"]
-        return table
-
-
-@dataclass(frozen=True)
-class Installed:
-    """An environment with the wheel and its plain dependencies, and nothing else."""
-
-    venv: Venv
-    site: Path
-
-    @property
-    def with_extras(self) -> dict[str, str]:
-        """Adds the packages of this environment behind the wheel's own."""
-        return {"PYTHONPATH": os.pathsep.join([str(self.site), SITE])}
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    folder = tmp_path_factory.mktemp("built")
-    checkout, dist = copy_checkout(folder / "checkout"), folder / "dist"
-    output(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, checkout, cwd=folder)
-    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
-    assert sorted(dist.iterdir()) == sorted([wheel, sdist])
-    return Built(checkout, wheel, sdist)
-
-
-@pytest.fixture(scope="module")
-def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    venv = Venv.make(tmp_path_factory.mktemp("installed") / "venv")
-    venv.pip_install(built.wheel)
-    return Installed(venv, venv.site)
 
 
 def test_the_wheel_holds_the_four_packages_with_their_data_and_nothing_else(built: Built) -> None:
@@ -105,8 +55,7 @@ def test_the_metadata_say_what_the_project_says(built: Built, installed: Install
     assert found.metadata["Name"] == "fal-bindings"
     assert found.metadata["Requires-Python"] == project["requires-python"] == ">=3.11"
     assert found.metadata["License-Expression"] == "MIT"
-    extras = {"fast", "generator", "images", "migrate", "pydantic", "realtime", "sandbox", "webhooks"}
-    assert set(found.metadata.get_all("Provides-Extra") or []) == extras
+    assert set(found.metadata.get_all("Provides-Extra") or []) == set(EXTRAS)
     needed = [each for each in found.requires or [] if "extra ==" not in each]
     assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "msgspec", "sniffio"]
     entries = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
@@ -140,8 +89,8 @@ print(len(output.images), output.images[0].save("picture").stat().st_size > 0)
 
 def test_the_command_names_the_extra_that_it_needs(installed: Installed, tmp_path: Path) -> None:
     for command in ([installed.venv.script("fal-bindings")], [installed.venv.python, "-m", "fal_codegen"]):
-        done = run(*command, "generate", cwd=tmp_path)
-        assert done.returncode == 1
+        done = run(*command, "check", cwd=tmp_path)
+        assert done.returncode == 3  # and not a code that a job in CI may take for a verdict
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
         assert line.startswith("fal-bindings: ")

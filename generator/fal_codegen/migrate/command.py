@@ -33,7 +33,7 @@ def migrate(paths: tuple[Path, ...], write: bool, package: str, untyped: bool) -
     try:
         from fal_codegen.migrate.files import migrate as run
     except ModuleNotFoundError as error:
-        text = f"{error.name} is not installed; run: pip install 'fal-bindings[generator,migrate]'"
+        text = f"{error.name} is not installed; run: pip install 'fal-bindings[migrate]'"
         raise click.ClickException(text) from error
     try:
         result = run(paths, package, untyped=untyped)
