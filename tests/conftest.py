@@ -11,7 +11,7 @@ from fal_runtime import Client, Endpoint, Retry
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output
 
-collect_ignore = ["projects/plugin_user"]
+collect_ignore = ["projects/own_endpoints", "projects/plugin_user"]
 # The plugin that users get with the distribution, also where these tests run without one.
 pytest_plugins = () if entry_points(group="pytest11", name="fal_sandbox") else ("fal_sandbox.pytest_plugin",)
 

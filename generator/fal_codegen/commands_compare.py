@@ -200,7 +200,7 @@ def compare(old: str, new: str, selection: Selection | None) -> Report:
 
     with progress("Reading") as advance:
         before, after = (read_snapshot(source, selection, advance) for source in (old, new))
-        return compare_snapshots(before, after)
+        return compare_snapshots(before.beside(after), after.beside(before))
 
 
 def tell(

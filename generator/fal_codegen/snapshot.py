@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fal_codegen.catalog import CatalogError, Entry, read_document, schema_path
@@ -35,6 +35,20 @@ class Snapshot:
     """The modules' names, where the state has a lock."""
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     """Endpoints that a listing lacked, and since when. They may be gone."""
+    apps: frozenset[str] | None = None
+    """Those of private apps, which no listing speaks of; None for a listing, a folder or a file without a lock."""
+
+    def beside(self, other: Snapshot) -> Snapshot:
+        """What of this state can be compared with another one: a listing that lacks private apps says nothing of them."""
+        if other.apps is not None or not self.apps:
+            return self
+        left = self.endpoints.keys() - (self.apps - other.endpoints.keys())
+        return replace(
+            self,
+            endpoints={id_: entry for id_, entry in self.endpoints.items() if id_ in left},
+            modules={id_: module for id_, module in self.modules.items() if id_ in left},
+            missing={id_: since for id_, since in self.missing.items() if id_ in left},
+        )
 
 
 def read_snapshot(source: str, selection: Selection | None = None, progress: Progress | None = None) -> Snapshot:
@@ -70,6 +84,7 @@ def _from_folder(name: str, folder: Path, selection: Selection) -> Snapshot:
         endpoints={row.id: _entry(row.id, folder) for row in rows},
         modules={row.id: row.module for row in rows if row.module},
         missing={row.id: row.missing for row in rows if row.missing},
+        apps=frozenset(row.id for row in rows if row.app is not None),
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 __all__ = ["PAGES", "ROOT", "Block", "anchors", "blocks", "links"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_ROOMS = ("", "runtime", "generator", "generated", "templates", "tests", "scripts")
+_ROOMS = ("", "runtime", "generator", "generated", "templates", "tests", "tests/projects", "scripts")
 PAGES = sorted(page for room in _ROOMS for page in (ROOT / room).glob("*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import click.testing
 import pytest
 
+from docs.pages import ROOT, blocks, links
 from fal_codegen.cli import cli
 from fal_codegen.lock import LOCK_NAME, read_lock
 from fal_codegen.write import existing
@@ -90,10 +95,10 @@ def test_it_passes_its_own_strict_checkers(project: Path, run: Run) -> None:
     (project / "catalogue/kokoro/hindi.json").unlink()
     done(run("pull", "--confirm-missing"))
     assert "and 1 tombstones" in done(run("generate"))
-    roots = [str(HERE.parents[1] / "runtime")]
+    roots = ["src", str(HERE.parents[1] / "runtime")]  # named as soon as another one is
     settings = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(
-        settings.replace('include = ["src"]', f'include = ["src"]\nextraPaths = {roots}')
+        settings.replace('include = ["src", "tests"]', f'include = ["src", "tests"]\nextraPaths = {roots}')
     )
     pyright = python(project, "-m", "pyright", "--pythonpath", sys.executable)
     assert "0 errors" in pyright.stdout, pyright.stdout
@@ -239,3 +244,106 @@ assert "no longer" in flux_schnell.Input.__deprecated__
     date = read_lock(project / "fal-schemas")["fal-ai/flux/schnell"].missing
     assert lines[0].startswith(f"fal-ai/flux/schnell: no longer on the platform: it was not listed on {date}")
     assert "fal-ai/flux/" in lines[0].partition("called like it")[2]
+
+
+# --- Its page and its CI ----------------------------------------------------------------------------------------------
+
+
+class Shell:
+    """A shell in the project, in which the commands are there that its environment would have."""
+
+    def __init__(self, project: Path, server: Sandbox) -> None:
+        self.project = project
+        tools = project.parent / "bin"
+        tools.mkdir()
+        plugin = () if entry_points(group="pytest11", name="fal_sandbox") else ("-p", "fal_sandbox.pytest_plugin")
+        for name, command in {
+            "fal-bindings": ["fal_codegen"],
+            "pyright": ["pyright", "--pythonpath", sys.executable],
+            "pytest": ["pytest", "-p", "no:cacheprovider", *plugin],
+        }.items():
+            line = shlex.join([sys.executable, "-m", *command])
+            (tools / name).write_text(f'#!/usr/bin/env bash\nexec {line} "$@"\n')
+            (tools / name).chmod(0o755)
+        settings = project / "pyproject.toml"
+        roots = ["src", str(ROOT / "runtime")]  # the first is named as soon as another one is
+        settings.write_text(settings.read_text().replace("[tool.pyright]\n", f"[tool.pyright]\nextraPaths = {roots}\n"))
+        self.summary = project.parent / "summary"
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FAL_QUEUE", "FAL_RUN", "PYTEST_"))
+        }
+        self.environment = {
+            **kept,
+            "FAL_API_URL": server.environment()["FAL_API_URL"],
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+        }
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a script as GitHub runs a step."""
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+
+def workflow() -> dict[str, Any]:
+    yaml: Any = importlib.import_module("yaml")
+    read: dict[str, Any] = yaml.safe_load((HERE / "own_endpoints/.github/workflows/fal.yml").read_text())
+    return read
+
+
+def test_its_actions_are_used_as_they_are() -> None:
+    yaml: Any = importlib.import_module("yaml")
+    steps = [
+        step for job in workflow()["jobs"].values() for step in job["steps"] if "fal-bindings/" in step.get("uses", "")
+    ]
+    assert len(steps) == 1
+    for step in steps:
+        path = step["uses"].partition("fal-bindings/")[2].partition("@")[0]
+        assert step["with"].keys() <= yaml.safe_load((ROOT / path / "action.yml").read_text())["inputs"].keys()
+    for link in links(HERE / "own_endpoints/README.md"):
+        assert (HERE / "own_endpoints" / link).exists(), link
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the steps are for bash")
+def test_its_page_and_its_ci_do_what_they_say(project: Path) -> None:
+    with Sandbox(project / "catalogue") as server:
+        shell = Shell(project, server)
+        commands = [
+            line.removeprefix("$ ")
+            for block in blocks(project / "README.md")
+            for line in block.text.splitlines()
+            if not line.startswith(("$ pip", "$ python -m venv"))
+        ]
+        assert commands == ["fal-bindings pull", "fal-bindings generate", "fal-bindings check", "pytest"]
+        for command in commands:
+            done = shell.run(command)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+        steps = [step for step in workflow()["jobs"]["check"]["steps"] if "run" in step and step["name"] != "Install"]
+        assert len(steps) == 4
+        for step in steps:
+            done = shell.run(step["run"])
+            assert done.returncode == 0, step["name"] + done.stdout + done.stderr
+        last = steps[-1]["run"]
+        # A listing of the platform says nothing of a private app, in either direction.
+        assert shell.run('fal-bindings diff "$FAL_API_URL"').returncode == 0
+        assert shell.run('fal-bindings diff fal-schemas "$FAL_API_URL"').returncode == 0
+
+    # The platform allows one picture a request from now on, and the application asks for two.
+    document = project / "catalogue/flux/dev.json"
+    document.write_text(document.read_text().replace('"maximum": 4', '"maximum": 1'))
+    with Sandbox(project / "catalogue") as server:
+        shell.environment["FAL_API_URL"] = server.environment()["FAL_API_URL"]
+        done = shell.run(last)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "num_images" in shell.summary.read_text()
+
+    # Who edits what is generated is told at once.
+    module = project / "src/acme/fal/fal_ai/flux_dev.py"
+    module.write_text(module.read_text().replace("le=4", "le=8"))
+    assert shell.run(steps[0]["run"]).returncode == 1
