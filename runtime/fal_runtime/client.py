@@ -26,6 +26,7 @@ from fal_runtime.errors import (
     TimeoutExpired,
     error_from_response,
 )
+from fal_runtime.options import check
 from fal_runtime.retry import RULES, Deadline, Retry, Rule
 from fal_runtime.settings import BACKUP_CONNECT_TIMEOUT, BACKUPS, Timeouts, service_urls
 from fal_runtime.transport import (
@@ -112,10 +113,6 @@ class Client:
     ) -> None:
         if http_client is not None and transport is not None:
             raise ConfigurationError("http_client has a transport of its own; give one of http_client and transport")
-        if proxy_url is not None and not proxy_url.startswith(("https://", "http://")):
-            raise ConfigurationError(
-                "proxy_url is not an absolute URL; it looks like https://example.com/api/fal/proxy"
-            )
         self._options: dict[str, Any] = {
             "key": key,
             "urls": urls,
@@ -126,6 +123,7 @@ class Client:
             "middleware": middleware,
             "strict": strict,
         }
+        check({**self._options, "http_client": http_client, "transport": transport})
         self._key = key
         self.urls = service_urls(urls)
         self.timeouts = timeouts or Timeouts()
@@ -566,9 +564,12 @@ def _path(url: str) -> str:
 _default: Client | None = None
 
 
-def _default_client() -> Client:
-    """The client that calls use when they are given none: made from the environment on first use."""
+def _usable(client: Client | None) -> Client:
+    """A call's client; if it is given none, the default one, which is made from the environment on first use."""
     global _default
+    if client is not None:
+        check({"client": client})
+        return client
     if _default is None:
         _default = Client()
     return _default
@@ -576,12 +577,12 @@ def _default_client() -> Client:
 
 def blocking(client: Client | None) -> Channel:
     """The way out for a call in this thread, with a client or else the default one."""
-    return (client or _default_client()).blocking()
+    return _usable(client).blocking()
 
 
 def running(client: Client | None) -> Channel:
     """The way out for a call on the running event loop, with a client or else the default one."""
-    return (client or _default_client()).running()
+    return _usable(client).running()
 
 
 def _like(_constructor: Callable[P, Client]) -> Callable[[Callable[..., None]], Callable[P, None]]:

@@ -306,7 +306,7 @@ def _unknown(value: dict[str, Any], info: inspect.StructType, path: str, problem
     for key in value:
         if key in known or key == info.tag_field:
             continue
-        near = difflib.get_close_matches(key, known, n=1)
+        near = difflib.get_close_matches(str(key), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"is not a field of {info.cls.__name__}{hint}"
         where = f"{path}.{key}" if path else key

@@ -69,7 +69,9 @@ def _pair() -> str | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _header(key: str) -> str | None:
+def _header(key: object) -> str | None:
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the key is a text, not a value of type {type(key).__name__}")
     key = key.strip()
     if not key:
         return None

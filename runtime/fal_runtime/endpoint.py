@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from fal_runtime import client as clients
     from fal_runtime import inputs, queue, retry, transport
+    from fal_runtime import options as rules
     from fal_runtime import run as runs
     from fal_runtime import stream as streams
     from fal_runtime.client import Channel, Client
@@ -28,6 +29,7 @@ else:  # loaded by the first call, so that a module costs little more than its t
     inputs = LazyModule("fal_runtime.inputs")
     queue = LazyModule("fal_runtime.queue")
     retry = LazyModule("fal_runtime.retry")
+    rules = LazyModule("fal_runtime.options")
     runs = LazyModule("fal_runtime.run")
     streams = LazyModule("fal_runtime.stream")
     transport = LazyModule("fal_runtime.transport")
@@ -235,7 +237,8 @@ class Verbs(Generic[I, O_co, R_co, P]):
         """Check the input, upload the files in it, and do an operation with the options that concern the wire."""
         from fal_runtime.file_inputs import Files
 
-        wire, files = dict(options), Files()
+        rules.check(options, endpoint_id=self.id)
+        wire, files = {name: value for name, value in options.items() if value is not None}, Files()
         extra, validate = wire.pop("extra", None), wire.pop("validate", True)
         wire.pop("client", None)
         body = inputs.build_body(
@@ -414,8 +417,12 @@ class Verbs(Generic[I, O_co, R_co, P]):
         return await websocket_async(self.id, options)
 
     def handle(self, request_id: str, *, client: Client | None = None) -> Handle[R_co]:
-        """The handle of a request that was submitted before, here or anywhere."""
-        job = queue.Job(endpoint_id=self.id, output=self.output_type, request_id=request_id)
+        """The handle of a request that was submitted before, here or anywhere.
+
+        Raises:
+            ConfigurationError: if `request_id` cannot be one.
+        """
+        job = queue.Job(endpoint_id=self.id, output=self.output_type, request_id=queue.known_id(request_id))
         return Handle(job, self._pick, client)
 
 

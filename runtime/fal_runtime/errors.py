@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fal_runtime.values import mapping, sequence
+from fal_runtime.values import json_or_none, mapping, sequence
 
 if TYPE_CHECKING:
     from fal_runtime.storage import UploadState
@@ -415,10 +415,7 @@ def error_from_response(
         endpoint_id: The endpoint that was called.
         request_id: The request's id, if it is known already.
     """
-    try:
-        answer: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        answer = None
+    answer = json_or_none(body)
     fields = mapping(answer)
     nested = mapping(fields.get("error"))  # the Platform API wraps its errors once more
     detail: Any = fields.get("detail") or nested.get("message")

@@ -151,11 +151,13 @@ class Files:
             validate: Whether to look for strings that are paths where there should be URLs.
         """
         self._strict = validate
-        if _may_hold_files(type_):
-            return self._walk(value, _root(type_), "")
-        if isinstance(value, msgspec.Struct):
+        if isinstance(value, msgspec.Struct) and not _may_hold_files(type_):
             self._refuse_files(value, (), "")
-        return value
+            return value
+        try:
+            return self._walk(value, _root(type_), "")
+        except RecursionError:  # writing it fails, too, and says so
+            return value
 
     def put_back(self, value: Any) -> Any:
         """A value, built from a copy that `take` made, with the files in it again. It is changed in place."""

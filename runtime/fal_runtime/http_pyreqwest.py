@@ -7,10 +7,10 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
 
 __all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
+
+T = TypeVar("T")
 
 _CONNECTING = "client error (Connect)"
 """The cause of every failure to connect. The exceptions' own classes also cover requests that were sent."""
@@ -195,6 +197,25 @@ class BlockingPyreqwest:
             await self._httpx.close()
 
 
+async def _cancellable(waiting: Awaitable[T], undo: Callable[[], Awaitable[Any]] | None = None) -> T:
+    """Wait for something of `pyreqwest`, which takes no notice of being cancelled if its outcome is just there.
+
+    Args:
+        waiting: What to wait for.
+        undo: Does away with the outcome in that case.
+    """
+    import asyncio
+
+    task = asyncio.current_task()
+    asked = task.cancelling() if task is not None else 0
+    outcome = await waiting
+    if task is not None and task.cancelling() > asked:
+        if undo is not None:
+            await undo()
+        raise asyncio.CancelledError
+    return outcome
+
+
 class _AsyncStream:
     def __init__(self, request: StreamRequest, response: AsyncResponse) -> None:
         self._request = request
@@ -211,7 +232,7 @@ class _AsyncStream:
             while True:
                 try:
                     async with asyncio.timeout(left() if left is not None else None):
-                        chunk = await reader.read_chunk()
+                        chunk = await _cancellable(reader.read_chunk())
                 except TimeoutError as error:
                     if isinstance(error, PyreqwestError):
                         raise
@@ -252,8 +273,8 @@ class AsyncPyreqwest:
         if _streams_its_body(request):
             return await self._uploads.send(request)
         try:
-            response = await _built(self._client(request), request).build().send()
-            body = await response.bytes()
+            response = await _cancellable(_built(self._client(request), request).build().send())
+            body = await _cancellable(response.bytes())
         except (PyreqwestError, ValueError) as error:
             raise _meaning(error) from error
         return Response(status=response.status, headers=_headers(response), body=body.to_bytes())
@@ -262,7 +283,7 @@ class AsyncPyreqwest:
         with _classified():
             # Without a buffer of its own an answer is handed over as soon as its headers are here.
             streamed = _built(self._client(request), request).streamed_read_buffer_limit(0).build_streamed()
-            response = await streamed.__aenter__()
+            response = await _cancellable(streamed.__aenter__(), lambda: streamed.__aexit__(None, None, None))
         return _AsyncStream(streamed, response)
 
     async def close(self) -> None:

@@ -98,7 +98,7 @@ class Messages:
             _refuse_other(input, self._type, self._endpoint_id)
         try:
             body = _pack(input)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             text = f"the input cannot be written as msgpack: {error}"
             raise InputError(text, endpoint_id=self._endpoint_id) from error
         if validate and not self._untyped:
@@ -175,7 +175,7 @@ def _refuse_other(input: object, type_: Any, endpoint_id: str) -> None:
 def _written(input: object, endpoint_id: str | None) -> bytes:
     try:
         return _encoder.encode(input)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"the input cannot be written as JSON: {error}", endpoint_id=endpoint_id) from error
 
 

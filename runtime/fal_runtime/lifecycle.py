@@ -36,6 +36,9 @@ class Lifecycle(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         self._seconds()
+        rules: Any = self.rules
+        if not isinstance(rules, Mapping):
+            raise ConfigurationError(f"rules is a mapping of users to accesses, not {rules!r}")
         for access in (*self.rules.values(), self.access or "allow"):
             if access not in ("allow", "forbid", "hide"):
                 raise ConfigurationError(f"access is 'allow', 'forbid' or 'hide', not {access!r}")

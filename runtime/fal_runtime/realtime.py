@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fal_runtime.client import Channel
 from fal_runtime.errors import ConfigurationError, RealtimeClosed
+from fal_runtime.options import check
 from fal_runtime.result import Result
 from fal_runtime.session import RealtimeOptions, Reconnected, Session
 from fal_runtime.sockets import Tasks, Threads
@@ -148,13 +149,16 @@ def connection(
     Raises:
         ConfigurationError: if an option is wrong, or differs from those that the open connection was made with.
     """
-    about = {name: option for name, option in options.items() if name not in ("client", *_CALLBACKS)}
+    check(options, RealtimeOptions, endpoint_id=endpoint_id)
+    check({"on_result": on_result}, endpoint_id=endpoint_id)
+    given: Any = {name: option for name, option in options.items() if option is not None}
+    about = {name: option for name, option in given.items() if name not in ("client", *_CALLBACKS)}
 
     def made() -> Any:
         crew = Threads() if issubclass(kind, RealtimeConnection) else Tasks()
-        return kind(channel, crew, endpoint_id, types, pick, on_result, options)
+        return kind(channel, crew, endpoint_id, types, pick, on_result, given)
 
-    key = options.get("connection_key")
+    key = given.get("connection_key")
     if key is None:
         return made()
     shared: dict[Any, tuple[Any, dict[str, Any]]] = channel.client.cache.setdefault("realtime", {})
@@ -167,5 +171,5 @@ def connection(
         text = f"the connection {key!r} is open with other options"
         raise ConfigurationError(text, endpoint_id=endpoint_id)
     known[0].holders += 1
-    known[0].use_callbacks(on_result, options)
+    known[0].use_callbacks(on_result, given)
     return known[0]

@@ -135,10 +135,10 @@ def build_output(
     content_type = response.headers.get("content-type", "application/json").partition(";")[0].strip()
     packed = content_type.endswith("msgpack")  # a realtime message
     if type_ is Any and not content_type.endswith(("json", "msgpack")):
-        return (response.body.decode() if content_type.startswith("text/") else response.body), ()
+        return (response.body.decode(errors="replace") if content_type.startswith("text/") else response.body), ()
     try:
         data, warnings = _read(type_, response.body, packed)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         message = f"the answer ({content_type}) cannot be read; it is kept as `body` of this error"
         raise OutputError(message, **about) from error
     if warnings and strict:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fal_runtime.errors import ConfigurationError
+from fal_runtime.options import check
 from fal_runtime.transport import Response
 
 __all__ = ["RULES", "Deadline", "Retry", "Rule", "retry_after"]
@@ -26,12 +28,18 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         base: The longest wait before the second attempt, in seconds; it doubles with each one after.
         cap: The longest wait of all, in seconds, a server's `Retry-After` included.
         resubmit_unknown: Send a submission again although the first may have been admitted. This can pay twice.
+
+    Raises:
+        ConfigurationError: if something of it is no such number.
     """
 
     attempts: int = 5
     base: float = 0.5
     cap: float = 30.0
     resubmit_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        check(msgspec.structs.asdict(self))
 
     def wait(self, attempt: int, headers: Mapping[str, str]) -> float:
         """Seconds to wait after an attempt: what the server asked for, or full jitter below a doubling bound."""
@@ -122,7 +130,10 @@ class Deadline:
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
+        try:
+            self._end = None if seconds is None else time.monotonic() + seconds
+        except TypeError:
+            raise ConfigurationError(f"a timeout is a number of seconds, not {seconds!r}") from None
 
     def left(self) -> float | None:
         """Seconds left, never below zero; `None` if it never runs out."""

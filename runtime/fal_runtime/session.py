@@ -37,7 +37,7 @@ from fal_runtime.result import Result, build_output, of_pydantic
 from fal_runtime.retry import Deadline
 from fal_runtime.sockets import Crew, Dropped, Frame, Socket
 from fal_runtime.transport import Response
-from fal_runtime.values import mapping
+from fal_runtime.values import json_or_none, mapping
 from fal_runtime.wire import OPEN_WITHIN, Wire, WireOptions
 
 if TYPE_CHECKING:
@@ -141,9 +141,6 @@ class Session(Generic[I, R_co]):
 
     def _make_outbox(self, options: Mapping[str, Any]) -> deque[Frame] | None:
         policy: str = options.get("send_policy", "block")
-        if policy not in _QUEUES:
-            text = f"send_policy is one of {', '.join(_QUEUES)}, not {policy!r}"
-            raise ConfigurationError(text, endpoint_id=self.endpoint_id)
         size: int = options.get("send_queue", _QUEUES[policy])
         if size < min(_QUEUES[policy], 1) or (policy == "latest" and size != 1):
             text = f"send_queue cannot be {size} with send_policy {policy!r}"
@@ -358,10 +355,7 @@ class Session(Generic[I, R_co]):
 
     async def _is_said_by_platform(self, text: str, socket: Socket) -> bool:
         """Whether a text is the platform's and not an output. Raises the error that it reports."""
-        try:
-            said = mapping(msgspec.json.decode(text))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False
+        said = mapping(json_or_none(text))
         if said.get("type") == "x-fal-message":
             return True
         about: dict[str, Any] = {"endpoint_id": self.endpoint_id, "body": text.encode()}

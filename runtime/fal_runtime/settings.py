@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fal_runtime.errors import ConfigurationError
+from fal_runtime.options import RULES, check, is_url
 
 __all__ = ["BACKUPS", "SERVICES", "Timeouts", "service_urls"]
 
@@ -31,7 +32,7 @@ BACKUP_CONNECT_TIMEOUT = 5.0
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to wait, in seconds. `None` waits for ever.
+    """How long to wait, in seconds. `None` waits for ever, but for `connect`.
 
     | clock | counts | default |
     |---|---|---|
@@ -40,6 +41,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     | `start` | from the submission until the request runs | 1 h |
     | `run` | from then until it is done; the whole of a direct `run` or `stream` | 2 h |
     | `total` | the whole of a `subscribe` or `result` | 3 h |
+
+    Raises:
+        ConfigurationError: for what is no number of seconds above 0.
     """
 
     connect: float = 10.0
@@ -47,6 +51,11 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     start: float | None = 3600.0
     run: float | None = 7200.0
     total: float | None = 10800.0
+
+    def __post_init__(self) -> None:
+        check(msgspec.structs.asdict(self))
+        if wrong := RULES["connect"](self.connect):  # to which `None` is no answer
+            raise ConfigurationError(f"connect {wrong}")
 
 
 def service_urls(given: Mapping[str, str] | None) -> dict[str, str]:
@@ -62,7 +71,7 @@ def service_urls(given: Mapping[str, str] | None) -> dict[str, str]:
     urls: dict[str, str] = {}
     for name, (variable, standard) in SERVICES.items():
         url = given.get(name) or os.environ.get(variable) or standard
-        if not url.startswith(("https://", "http://", "wss://", "ws://")):
+        if not is_url(url, "https", "http", "wss", "ws"):
             source = f"urls[{name!r}]" if given.get(name) else variable
             raise ConfigurationError(f"{source} is not an absolute URL; it looks like {standard}")
         urls[name] = url.rstrip("/")

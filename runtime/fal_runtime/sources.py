@@ -192,7 +192,7 @@ def _handle(source: Any, stack: ExitStack) -> tuple[IO[bytes], str, str | None]:
         path = _path(cast("str | os.PathLike[str]", source))
         return stack.enter_context(path.open("rb")), path.name, None
     if isinstance(source, bytes | bytearray | memoryview):
-        return io.BytesIO(cast(bytes, source)), "", None
+        return io.BytesIO(source if isinstance(source, bytes) else bytes(cast(bytearray, source))), "", None
     if hasattr(source, "read"):
         text = _unreadable(source)
         if text:

@@ -22,7 +22,6 @@ import msgspec
 from fal_runtime.client import Channel, Client, blocking, running, successful
 from fal_runtime.errors import (
     AuthenticationError,
-    ConfigurationError,
     FalError,
     InputError,
     NotFoundError,
@@ -34,11 +33,12 @@ from fal_runtime.errors import (
     error_from_response,
 )
 from fal_runtime.lifecycle import Lifecycle
+from fal_runtime.options import check
 from fal_runtime.retry import Deadline
 from fal_runtime.settings import SERVICES
 from fal_runtime.sources import Content, Source, opened
 from fal_runtime.transport import Response, drive
-from fal_runtime.values import mapping
+from fal_runtime.values import json_or_none, mapping
 
 __all__ = ["Repository", "UploadOptions", "UploadState", "data_uri", "once", "send_content", "upload", "upload_async"]
 
@@ -123,14 +123,15 @@ def upload(source: Source, **options: Unpack[UploadOptions]) -> str:
         UploadInterrupted: if an upload in parts broke off. Its `state` lets a later call send the rest.
         InputError: if it is nothing that can be uploaded.
         OSError: if the file cannot be opened.
+        ConfigurationError: if an option is wrong.
         FalError: any other; see `fal_runtime.errors`.
     """
-    return drive(_upload(blocking(options.pop("client", None)), source, **options))
+    return drive(_upload(blocking(options.get("client")), source, options))
 
 
 async def upload_async(source: Source, **options: Unpack[UploadOptions]) -> str:
     """Upload a file and return its URL, as `upload` does."""
-    return await _upload(running(options.pop("client", None)), source, **options)
+    return await _upload(running(options.get("client")), source, options)
 
 
 def data_uri(source: Source, *, content_type: str | None = None) -> str:
@@ -144,18 +145,12 @@ def data_uri(source: Source, *, content_type: str | None = None) -> str:
         return f"data:{content.content_type.replace(' ', '')};base64,{data}"
 
 
-async def _upload(
-    channel: Channel,
-    source: Source,
-    *,
-    content_type: str | None = None,
-    file_name: str | None = None,
-    timeout: float | None = None,
-    **options: Any,
-) -> str:
-    with opened(source, content_type=content_type, file_name=file_name) as content:
+async def _upload(channel: Channel, source: Source, options: UploadOptions) -> str:
+    check(options, UploadOptions)
+    how: dict[str, Any] = {name: options.get(name) for name in ("lifecycle", "on_progress", "repository", "resume")}
+    with opened(source, content_type=options.get("content_type"), file_name=options.get("file_name")) as content:
         try:
-            return await send_content(channel, content, deadline=Deadline(timeout), **options)
+            return await send_content(channel, content, deadline=Deadline(options.get("timeout")), **how)
         except FalError as error:
             error.add_note(f"while {content.name} was uploaded")
             raise
@@ -172,8 +167,6 @@ async def send_content(
     resume: UploadState | None = None,
 ) -> str:
     """Upload what is open already, and return its URL."""
-    if repository is not None and repository not in REPOSITORIES:
-        raise ConfigurationError(f"there is no repository {repository!r}; there are {', '.join(REPOSITORIES)}")
     transfer = _Transfer(channel, content, lifecycle, on_progress, deadline)
     if resume is not None:
         return await transfer.resume(resume)
@@ -432,7 +425,7 @@ async def _token(channel: Channel, *, refused: _Token | None = None) -> _Token:
         response = await channel.call("upload", "POST", url, params={"storage_type": "fal-cdn-v3"}, body=b"{}")
         try:
             token = msgspec.json.decode(successful(response).body, type=_Token)
-        except msgspec.DecodeError:
+        except ValueError:
             # Neither the answer nor what msgspec says about it is kept: there may be a token in it.
             raise OutputError("the answer of the storage service is no upload token") from None
         ends, now = token.expires_at.timestamp(), time.time()
@@ -481,11 +474,7 @@ async def once(
 
 
 def _fields(response: Response) -> dict[str, Any]:
-    try:
-        answer: Any = msgspec.json.decode(response.body)
-    except msgspec.DecodeError:
-        return {}
-    return mapping(answer)
+    return mapping(json_or_none(response.body))
 
 
 def _text(response: Response, name: str) -> str:

@@ -19,7 +19,7 @@ from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
 from fal_runtime.sse import is_event_stream, server_sent_events
 from fal_runtime.transport import Response, Stream, Unanswered, drive, whole
-from fal_runtime.values import mapping
+from fal_runtime.values import json_or_none, mapping
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -105,10 +105,7 @@ def _refuse(name: str, response: Response, stream: Stream, output: Any, about: d
 
     Source: fal docs, "Model Errors", and "Workflow endpoints" for errors that carry the status of a step.
     """
-    try:
-        fields = mapping(msgspec.json.decode(response.body))
-    except msgspec.DecodeError:
-        fields = {}
+    fields = mapping(json_or_none(response.body))
     known: Any = getattr(output, "__struct_encode_fields__", ())
     found = [field for field in ("error", "detail") if fields.get(field) and field not in known]
     if name != "error" and not found:

@@ -25,10 +25,11 @@ import msgspec
 
 from fal_runtime.client import Channel, Client, blocking, running, successful
 from fal_runtime.errors import FalError, FieldError, OutputError, WebhookSignatureError, error_from_response
+from fal_runtime.options import check
 from fal_runtime.result import build_output
 from fal_runtime.retry import Deadline
 from fal_runtime.transport import Response, drive
-from fal_runtime.values import mapping, sequence
+from fal_runtime.values import json_or_none, mapping, sequence
 
 __all__ = [
     "Headers",
@@ -156,6 +157,7 @@ async def receive(
     output: Any = Any,
 ) -> WebhookEvent[Any]:
     """Check and read a delivery. Raises what `verify` does."""
+    check(options, WebhookOptions, endpoint_id=endpoint_id)
     if not isinstance(body, bytes | bytearray):
         text = f"body is the request's raw bytes, such as `await request.body()`, not {type(body).__name__}"
         raise TypeError(f"{text}: JSON that was read and written again has another signature")
@@ -307,10 +309,7 @@ class _PlatformKeys:
         # The platform waits 15 seconds for an answer to its first delivery.
         url, deadline = channel.client.urls["jwks"], Deadline(10.0)
         response = successful(await channel.call("read", "GET", url, key=False, deadline=deadline))
-        try:
-            keys = _public_keys(msgspec.json.decode(response.body))
-        except msgspec.DecodeError:
-            keys = ()
+        keys = _public_keys(json_or_none(response.body))
         if not keys:
             raise OutputError("the platform's key set for webhooks holds no ED25519 key", body=response.body)
         self._keys, self._fetched = keys, time.monotonic()
@@ -323,7 +322,7 @@ def _read(channel: Channel, body: bytes, endpoint_id: str | None, output: Any) -
         raise OutputError("the webhook's body is not a JSON object", endpoint_id=endpoint_id, body=body) from cause
 
     def text(name: str) -> str | None:
-        value: Any = msgspec.json.decode(fields[name]) if name in fields else None
+        value = json_or_none(bytes(fields.get(name, b"")))
         return value if isinstance(value, str) and value else None
 
     request_id = text("request_id") or text("gateway_request_id")
@@ -358,7 +357,7 @@ def _read(channel: Channel, body: bytes, endpoint_id: str | None, output: Any) -
 def _error(trouble: str | None, payload: bytes, endpoint_id: str | None, request_id: str) -> FalError:
     """The error that a failed request's delivery stands for; its status is part of a sentence."""
     status = re.search(r"\b([45][0-9]{2})\b", trouble or "")
-    fields = mapping(msgspec.json.decode(payload))
+    fields = mapping(json_or_none(payload))
     explained = any(fields.get(name) for name in ("detail", "error", "error_type"))
     body = payload if explained else msgspec.json.encode({"detail": trouble or "the request ended with an error"})
     about = {"endpoint_id": endpoint_id, "request_id": request_id}

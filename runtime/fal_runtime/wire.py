@@ -12,12 +12,13 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from fal_runtime.client import Channel, Client, blocking, running, successful
-from fal_runtime.errors import ConfigurationError, FalError, NoConnectionError, OutputError, error_from_response
+from fal_runtime.errors import FalError, NoConnectionError, OutputError, error_from_response
+from fal_runtime.options import check
 from fal_runtime.queue import EndpointId
 from fal_runtime.retry import Deadline
 from fal_runtime.sockets import Crew, Refused, Socket, Tasks, Threads
 from fal_runtime.transport import NotSent, drive
-from fal_runtime.values import mapping
+from fal_runtime.values import json_or_none, mapping
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncSocket
@@ -68,12 +69,6 @@ class Wire:
         self._lock = crew.lock()
         self._token: str | None = None
         self._fetched = 0.0
-        if self._buffering is not None and not 1 <= self._buffering <= 60:
-            raise ConfigurationError(f"max_buffering is 1 to 60, not {self._buffering}", **self._about)
-        if self.seconds <= 0:
-            raise ConfigurationError("token_expiration must be above 0 seconds", **self._about)
-        if self._scope not in ("/tokens/", "/tokens/realtime"):
-            raise ConfigurationError("token_endpoint is '/tokens/' or '/tokens/realtime'", **self._about)
 
     def renewal(self) -> float | None:
         """Seconds until the token is to be renewed, at nine tenths of its life; `None` if there is none."""
@@ -147,16 +142,15 @@ class Wire:
 
 def _token(body: bytes) -> Any:
     """Read a token, as the platform and proxies in front of it write it."""
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    answer = json_or_none(body)
     fields = mapping(answer)
     return answer if isinstance(answer, str) else fields.get("token") or fields.get("detail")
 
 
 async def _raw(channel: Channel, crew: Crew, endpoint_id: str, options: WireOptions) -> Any:
-    socket: Any = await Wire(channel, crew, endpoint_id, options.get("path", ""), options).dial(Deadline(OPEN_WITHIN))
+    check(options, WireOptions, endpoint_id=endpoint_id)
+    given: Any = {name: option for name, option in options.items() if option is not None}
+    socket: Any = await Wire(channel, crew, endpoint_id, given.get("path", ""), given).dial(Deadline(OPEN_WITHIN))
     return socket.raw
 
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 
 import fal_runtime
 from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors, queue
+from fal_runtime.transport import Request, Stream
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output, nothing_left_open
 
@@ -617,3 +619,36 @@ def test_a_program_ends_in_good_order(sandbox: Sandbox, monkeypatch: pytest.Monk
     with ThreadPoolExecutor(4) as pool:
         outcomes = [each.result() for each in [pool.submit(run) for _ in range(12)]]
     assert outcomes == [(0, "6\n")] * 12
+
+
+@pytest.mark.parametrize("http", ["httpx", "pyreqwest"])
+@pytest.mark.parametrize("how", ["send", "open", "chunks"])
+def test_a_cancellation_is_heard_although_the_answer_is_just_there(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, http: str, how: str
+) -> None:
+    monkeypatch.setenv("FAL_HTTP", http)
+    sandbox.respond(ECHO, {"text": "x" * 100_000})
+    body, headers = b'{"prompt": "x"}', {"authorization": f"Key {sandbox.key}", "content-type": "application/json"}
+    request = Request(method="POST", url=f"{sandbox.url}/run/{ECHO}", headers=headers, body=body)
+
+    async def read(stream: Stream) -> None:
+        async for _ in stream.chunks():
+            pass
+
+    async def main() -> None:
+        async with Client() as client:
+            io = client.running().io
+            stream = await io.open(request) if how == "chunks" else None
+            task = asyncio.create_task(read(stream) if stream is not None else getattr(io, how)(request))
+            while stream is None and not sandbox.admitted:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            time.sleep(0.3)  # the answer arrives, and the event loop does not see it before the cancellation
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            if stream is not None:
+                await stream.close()
+
+    with nothing_left_open():
+        asyncio.run(main())

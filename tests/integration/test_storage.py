@@ -356,7 +356,7 @@ def test_a_closed_file_and_a_wrong_repository(call: Caller, sandbox: Sandbox, cl
     closed.close()
     with pytest.raises(errors.InputError, match="the file is closed"):
         call(fal_runtime, "upload", closed, client=client)
-    with pytest.raises(errors.ConfigurationError, match="there is no repository 'fal'; there are cdn, rest, gcs"):
+    with pytest.raises(errors.ConfigurationError, match="repository is one of cdn, rest, gcs, not 'fal'"):
         call(fal_runtime, "upload", b"x", client=client, repository="fal")
     assert sandbox.requests == []
 
