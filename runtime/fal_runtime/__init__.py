@@ -1,4 +1,4 @@
-"""The runtime of generated endpoint modules: queue, runs, files and errors for fal's model endpoints.
+"""The runtime of generated endpoint modules: queue, runs, streams, connections, files and errors for fal's model endpoints.
 
 Everything that a caller needs is named here. Importing it loads neither `httpx` nor `asyncio`: the first call does.
 """
@@ -12,15 +12,18 @@ from fal_runtime.media import File, MediaFile
 from fal_runtime.models import FileInput, FileInputs, InputModel, OneOf, OutputModel, default
 
 if TYPE_CHECKING:
+    from fal_runtime import webhooks
     from fal_runtime.client import Client, configure
     from fal_runtime.lifecycle import Lifecycle
     from fal_runtime.queue import Completed, InProgress, Queued, Status
+    from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection, RealtimeOptions, Reconnected
     from fal_runtime.result import LogEntry, Result
     from fal_runtime.retry import Retry
     from fal_runtime.schema import json_schema
     from fal_runtime.settings import Timeouts
     from fal_runtime.storage import UploadState, data_uri, upload, upload_async
     from fal_runtime.stream import AsyncEventStream, EventStream
+    from fal_runtime.webhooks import WebhookEvent
 else:  # what a call needs is loaded by the first one, and what nobody names is not
     from fal_runtime.packages import lazy_names
 
@@ -30,17 +33,20 @@ else:  # what a call needs is loaded by the first one, and what nobody names is 
             "client": ("Client", "configure"),
             "lifecycle": ("Lifecycle",),
             "queue": ("Completed", "InProgress", "Queued", "Status"),
+            "realtime": ("AsyncRealtimeConnection", "RealtimeConnection", "RealtimeOptions", "Reconnected"),
             "result": ("LogEntry", "Result"),
             "retry": ("Retry",),
             "schema": ("json_schema",),
             "settings": ("Timeouts",),
             "storage": ("UploadState", "data_uri", "upload", "upload_async"),
             "stream": ("AsyncEventStream", "EventStream"),
+            "webhooks": ("WebhookEvent", "webhooks"),
         },
     )
 
 __all__ = [
     "AsyncEventStream",
+    "AsyncRealtimeConnection",
     "Client",
     "Completed",
     "Endpoint",
@@ -58,11 +64,15 @@ __all__ = [
     "OneOf",
     "OutputModel",
     "Queued",
+    "RealtimeConnection",
+    "RealtimeOptions",
+    "Reconnected",
     "Result",
     "Retry",
     "Status",
     "Timeouts",
     "UploadState",
+    "WebhookEvent",
     "configure",
     "data_uri",
     "default",
@@ -71,4 +81,5 @@ __all__ = [
     "json_schema",
     "upload",
     "upload_async",
+    "webhooks",
 ]

@@ -47,14 +47,15 @@ def lazy_names(name: str, sources: Mapping[str, Iterable[str]]) -> tuple[Callabl
 
     Args:
         name: The package's `__name__`.
-        sources: For each of its modules, the names that come from it.
+        sources: For each of its modules, the names that come from it; its own name stands for itself.
     """
     modules = {each: module for module, names in sources.items() for each in names}
 
     def getattr_(attribute: str) -> Any:
         if attribute not in modules:
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}", name=attribute)
-        value = getattr(importlib.import_module(f"{name}.{modules[attribute]}"), attribute)
+        module = importlib.import_module(f"{name}.{modules[attribute]}")
+        value = module if attribute == modules[attribute] else getattr(module, attribute)
         setattr(sys.modules[name], attribute, value)
         return value
 

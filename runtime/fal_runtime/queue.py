@@ -513,8 +513,11 @@ async def _give_up(channel: Channel, job: Job) -> str:
     """Cancel a request whose caller is gone, and say what came of it."""
     try:
         outcome = await cancel(channel, job, deadline=Deadline(_CANCEL_SECONDS))
-    except FalError as error:
-        return f"request {job.request_id} could not be cancelled and may still be running: {error.message}"
+    except (
+        Exception
+    ) as error:  # of whatever kind, a function for the key or a middleware of the caller's may have its own
+        reason = error.message if isinstance(error, FalError) else type(error).__name__
+        return f"request {job.request_id} could not be cancelled and may still be running: {reason}"
     return f"request {job.request_id} was left, and cancelling it answered {outcome}"
 
 

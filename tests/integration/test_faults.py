@@ -198,6 +198,18 @@ PAID: dict[str, Row] = {
         raises=errors.InputError,
         admitted=0,
     ),
+    "422 whose text is no UTF-8": Row(
+        faults=({"status": 422, "body": b'{"detail": "caf\xe9"}'},),
+        raises=errors.InputError,
+        admitted=0,
+        message="not JSON",
+    ),
+    "422 that is nested without end": Row(
+        faults=({"status": 422, "body": '{"detail":' + "[" * 100_000},),
+        raises=errors.InputError,
+        admitted=0,
+        message="not JSON",
+    ),
     "a refusal of the content": Row(
         faults=(
             {
@@ -236,6 +248,11 @@ PAID: dict[str, Row] = {
 }
 
 SUBMITTED: dict[str, Row] = {
+    "an answer that is no UTF-8": Row(
+        faults=({"processed": True, "status": 200, "body": b'{"request_id": "\xe9"}'},),
+        raises=errors.SubmissionUnknownError,
+        message="probably running",
+    ),
     "HTML in place of the answer": Row(
         faults=({"processed": True, "status": 200, **NGINX},),
         raises=errors.SubmissionUnknownError,
@@ -257,6 +274,16 @@ RUN: dict[str, Row] = {
         faults=({"processed": True, "status": 200, "body": '{"text": "hel'},),
         raises=errors.OutputError,
         check=lambda error: _kept(error, b"hel"),
+    ),
+    "an output that is no UTF-8": Row(
+        faults=({"processed": True, "status": 200, "body": b'{"text": "\xe9"}'},),
+        raises=errors.OutputError,
+        check=lambda error: _kept(error, b"\xe9"),
+    ),
+    "an output that is nested without end": Row(
+        faults=({"processed": True, "status": 200, "body": '{"text":' + "[" * 100_000},),
+        raises=errors.OutputError,
+        check=lambda error: _kept(error, b"[[["),
     ),
     "a null where the schema has none": Row(
         answer={"output": {"text": None}}, check=lambda result: _warned(result, "text")
@@ -315,6 +342,19 @@ SUBSCRIBED: dict[str, Row] = {
     "a status stream without permission": Row(
         faults=({"path": "*/stream", "status": 401, "body": {"detail": "no"}},),
         raises=errors.AuthenticationError,
+        check=lambda error: _cancelled(error),
+    ),
+    "a cancellation whose answer is cut off": Row(
+        faults=(
+            {"path": "*/stream", "status": 401, "body": {"detail": "no"}},
+            {"path": "*/cancel", "method": "PUT", "processed": True, "status": 202, "body": '{"sta'},
+        ),
+        raises=errors.AuthenticationError,
+        check=lambda error: _cancelled(error),
+    ),
+    "status is no UTF-8": Row(
+        faults=({"path": "*/stream", "status": 404}, {"path": "*/status", "status": 200, "body": b'{"status": "\xe9'}),
+        raises=errors.OutputError,
         check=lambda error: _cancelled(error),
     ),
     "status answers 500": Row(

@@ -222,6 +222,25 @@ def _interrupt(request_id: str) -> None:
     raise KeyboardInterrupt
 
 
+def test_a_cancellation_that_fails_does_not_hide_why_the_request_was_left(
+    call: Caller, echo: Echo, sandbox: Sandbox
+) -> None:
+    left: list[str] = []
+
+    def key() -> str:
+        if left:
+            raise OSError("the vault is sealed")
+        return sandbox.key
+
+    def leave(request_id: str) -> None:
+        left.append(request_id)
+        raise ValueError("mine")
+
+    with Client(key=key) as client, pytest.raises(ValueError, match="mine") as caught:
+        call(echo, "subscribe", Input(prompt="x"), on_enqueue=leave, client=client)
+    assert caught.value.__notes__ == [f"request {left[0]} could not be cancelled and may still be running: OSError"]
+
+
 def test_a_cancelled_task_cancels_its_request(echo: Echo, sandbox: Sandbox) -> None:
     sandbox.respond(ECHO, {"text": "late"}, run_seconds=30.0)
 
@@ -628,6 +647,8 @@ def test_a_cancellation_is_heard_although_the_answer_is_just_there(
 ) -> None:
     monkeypatch.setenv("FAL_HTTP", http)
     sandbox.respond(ECHO, {"text": "x" * 100_000})
+    if how == "chunks":
+        sandbox.fail_next("/run/*", piece_bytes=10_000, pause_seconds=0.1)
     body, headers = b'{"prompt": "x"}', {"authorization": f"Key {sandbox.key}", "content-type": "application/json"}
     request = Request(method="POST", url=f"{sandbox.url}/run/{ECHO}", headers=headers, body=body)
 
