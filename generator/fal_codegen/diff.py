@@ -143,6 +143,9 @@ def _endpoint(id_: str, old: Snapshot, new: Snapshot) -> list[Change]:
         changes.append(_readable_now(id_))
     elif isinstance(before, Entry):
         changes.append(_unreadable(id_, after))
+    elif {before.code, after.code} != {"no-schema"}:
+        message = f"its document could not be read, and cannot: {after.message}"
+        changes.append(Change(endpoint=id_, kind="unreadable", severity="unknown", message=message))
     return changes
 
 

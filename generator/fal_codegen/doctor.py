@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fal_codegen.catalog import Entry, read_document, schema_path
+from fal_codegen.catalog import Entry
 from fal_codegen.diagnostics import Diagnostic
 from fal_codegen.dialect import Schema, inner
 from fal_codegen.lock import read_lock
 from fal_codegen.overrides import Overrides, unused
 from fal_codegen.prepare import Prepared, prepare
 from fal_codegen.selection import Selection
+from fal_codegen.snapshot import stored_entry
 
 __all__ = ["Health", "by_code", "examine"]
 
@@ -71,10 +72,9 @@ def examine(schemas: Path, overrides: Overrides, own: Overrides, selection: Sele
         if row.state == "tombstone":
             continue
         health.endpoints += 1
-        entry = read_document(schemas / schema_path(id_)).entry()
-        if entry.problem is not None:
-            remedy = "pull it again; if it stays, report it to the platform"
-            health.findings.append(Diagnostic("no-schema", id_, "/openapi", entry.problem, remedy, fatal=True))
+        entry = stored_entry(id_, schemas)
+        if isinstance(entry, Diagnostic):
+            health.findings.append(entry)
             continue
         health.documents += 1
         _examine(entry, overrides, health)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from fal_codegen.catalog import CatalogError
+from fal_codegen.names import check_id
 from fal_runtime.version import VERSION
 
 __all__ = ["LOCK_NAME", "Locked", "Tools", "current_tools", "read_lock", "read_tools", "write_lock"]
@@ -30,7 +31,10 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     black: str
 
 
-Module = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+# All that a row says in the text of a tombstone's module, or of a path, can say nothing else there.
+Module = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")]
+Hash = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Day = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
 
 
 class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,7 +46,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `tombstone`: it is no longer on the platform, and its module says so."""
     module: Module | None = None
     """Its module below the package, `fal_ai.flux_dev`. Once given, a name never changes."""
-    sha256: str
+    sha256: Hash
     """The hash of its document."""
     source: str
     """Where the document was pulled from."""
@@ -50,7 +54,7 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The app whose own document it is from; such an endpoint is in no catalogue."""
     reason: str | None = None
     """Why there is no schema."""
-    missing: str | None = None
+    missing: Day | None = None
     """The day of the first pull whose listing lacked it, `2026-01-31`, if the latest lacked it too."""
     near: tuple[str, ...] = ()
     """Of a tombstone, the endpoints with the most similar ids when it became one."""
@@ -78,7 +82,7 @@ def read_lock(schemas: Path) -> dict[str, Locked]:
     """Read a folder's lock, by endpoint id.
 
     Raises:
-        CatalogError: if there is none, a line of it cannot be read, or an endpoint has two.
+        CatalogError: if there is none, a line of it cannot be read, an endpoint has two, or a module two endpoints.
     """
     return _read(schemas)[1]
 
@@ -94,6 +98,7 @@ def _read(schemas: Path) -> tuple[Tools, dict[str, Locked]]:
         ) from None
     tools: Tools | None = None
     rows: dict[str, Locked] = {}
+    owners: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -106,8 +111,15 @@ def _read(schemas: Path) -> tuple[Tools, dict[str, Locked]]:
             raise CatalogError(
                 f"{path}, line {number}: {error}; if this is a merge, keep either side's line, then pull again"
             ) from error
+        if (problem := check_id(row.id)) is not None:
+            raise CatalogError(f"{path}, line {number}: {problem.message}; take the line out, then pull again")
         if row.id in rows:
             raise CatalogError(f"{path}, line {number}: {row.id} has two lines; keep either, then pull again")
+        if row.module is not None and (other := owners.setdefault(row.module, row.id)) != row.id:
+            raise CatalogError(
+                f"{path}, line {number}: {row.id} and {other} have one module, {row.module}; "
+                "take the line of the newer one out, then pull again, which gives it a name of its own"
+            )
         rows[row.id] = row
     if tools is None:
         raise CatalogError(f"{path}: it is empty; pull again")

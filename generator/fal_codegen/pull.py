@@ -95,8 +95,12 @@ def pull(
     for source in sources:
         settled.take(source, selection, filters, answers, progress, only_facts)
     answers.prune()
-    if not settled.found and not settled.listed and not settled.denied and not report.diagnostics:
-        raise CatalogError(f"{', '.join(source.where for source in sources)}: no endpoints in there")
+    empty = not settled.found and (filters or not settled.listed)
+    if empty and not settled.denied and not report.diagnostics:
+        asked = [f"of {name} {value}" for name, value in filters.items()]
+        asked += ["that the project, or the command line, chooses"] * bool(selection.endpoints or selection.exclude)
+        where = ", ".join(source.where for source in sources)
+        raise CatalogError(" ".join((f"{where}: no endpoints in there", *asked)))
     if not filters:
         selection.of({*settled.listed, *known})  # a pattern that matches nothing is a mistake worth stopping for
     report.pulled = len(settled.found)

@@ -17,7 +17,7 @@ from fal_codegen.lock import LOCK_NAME, read_lock
 from fal_codegen.names import check_id
 from fal_codegen.selection import Selection
 
-__all__ = ["Snapshot", "read_snapshot"]
+__all__ = ["Snapshot", "read_snapshot", "stored_entry"]
 
 Progress = Callable[[int, int], None]
 
@@ -81,7 +81,7 @@ def _from_folder(name: str, folder: Path, selection: Selection) -> Snapshot:
     rows = [row for row in read_lock(folder).values() if row.state != "tombstone" and row.id in selection]
     return Snapshot(
         name,
-        endpoints={row.id: _entry(row.id, folder) for row in rows},
+        endpoints={row.id: stored_entry(row.id, folder) for row in rows},
         modules={row.id: row.module for row in rows if row.module},
         missing={row.id: row.missing for row in rows if row.missing},
         apps=frozenset(row.id for row in rows if row.app is not None),
@@ -101,17 +101,25 @@ def _from_source(source: str, selection: Selection, progress: Progress | None) -
     return Snapshot(source, {item.endpoint_id: _readable(item) for item in items})
 
 
-def _entry(id_: str, folder: Path) -> Entry | Diagnostic:
+def stored_entry(id_: str, folder: Path) -> Entry | Diagnostic:
+    """An endpoint's entry in a folder of schemas, or why there is none to work with."""
     try:
         entry = read_document(folder / schema_path(id_)).entry()
     except CatalogError as error:
-        return Diagnostic("bad-entry", id_, "", str(error), "pull it again", fatal=True)
+        return Diagnostic("bad-entry", id_, "", str(error), "the other endpoints were read", fatal=True)
     return _readable(entry)
 
 
 def _readable(entry: Entry | Diagnostic) -> Entry | Diagnostic:
     if isinstance(entry, Entry) and entry.problem is not None:
-        return Diagnostic("no-schema", entry.endpoint_id, "/openapi", entry.problem, "pull it again later", fatal=True)
+        return Diagnostic(
+            "no-schema",
+            entry.endpoint_id,
+            "/openapi",
+            entry.problem,
+            "pull it again; if it stays, report it to the platform",
+            fatal=True,
+        )
     return entry
 
 

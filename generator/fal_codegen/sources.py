@@ -158,7 +158,7 @@ def _read_path(path: Path, app: str | None) -> tuple[list[Entry | Diagnostic], b
         CatalogError: if none can.
     """
     if not path.exists():
-        raise CatalogError(f"{path}: no such file or folder; --from takes a URL, a folder or a file")
+        raise CatalogError(f"{path}: no such file or folder; a catalogue is at a URL, in a folder or in a file")
     files = [path] if path.is_file() else sorted(path.rglob("*.json"))
     items: list[Entry | Diagnostic] = []
     bad: list[Diagnostic] = []

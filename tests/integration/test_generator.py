@@ -185,7 +185,7 @@ def test_schemas_whose_pages_go_in_a_circle_end_too(run: Run, few: Path) -> None
     [
         ("http://127.0.0.1:9/v1", "127.0.0.1:9 could not be reached"),
         ("no/such/folder", "no/such/folder: no such file or folder"),
-        ("ftp://somewhere", "no such file or folder; --from takes a URL, a folder or a file"),
+        ("ftp://somewhere", "no such file or folder; a catalogue is at a URL, in a folder or in a file"),
     ],
 )
 def test_a_source_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch, source: str, message: str) -> None:

@@ -230,6 +230,16 @@ def test_filters_go_to_the_api_and_say_nothing_about_the_rest(schemas: Path) -> 
         assert any(request.query.get("category") == ["vision"] for request in server.requests)
     assert tree(schemas) == before
     assert bring(schemas, str(schemas), filters={"status": "deprecated"}).pulled == 1
+    with pytest.raises(CatalogError, match=r"no endpoints in there of category fish$"):
+        bring(schemas.with_name("other"), str(schemas), filters={"category": "fish"})
+
+
+def test_a_choice_that_leaves_nothing_is_named(schemas: Path) -> None:
+    with Sandbox(catalog(*many(2))) as server:
+        chosen = Selection(("acme/model-0000",), exclude=("acme/*",))
+        with pytest.raises(CatalogError, match="no endpoints in there that the project, or the command line, chooses"):
+            bring(schemas, f"{server.url}/api/v1", selection=chosen)
+    assert not schemas.exists()
 
 
 def test_the_service_of_schemas_gives_one_endpoint_at_a_time(schemas: Path) -> None:

@@ -252,6 +252,7 @@ def test_deep_chains_are_not_comparable_and_stop_nothing() -> None:
 
 
 BAD = Diagnostic("no-schema", ID, "/openapi", "expansion_failed", "pull again", fatal=True)
+LOST = Diagnostic("bad-entry", ID, "", "not JSON", "pull again", fatal=True)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,9 @@ BAD = Diagnostic("no-schema", ID, "/openapi", "expansion_failed", "pull again", 
         (BAD, entry(obj(x=TEXT)), ["endpoint-added"], 1),
         (entry(obj(x=TEXT)), BAD, ["unreadable"], 3),
         (BAD, BAD, [], 0),
+        (LOST, LOST, ["unreadable"], 3),
+        (BAD, LOST, ["unreadable"], 3),
+        (LOST, BAD, ["unreadable"], 3),
         (entry(obj(x=TEXT)), entry(TEXT), ["unreadable"], 3),
         (entry(TEXT), entry(obj(x=TEXT)), ["endpoint-added"], 1),
         (entry(TEXT), entry(WHOLE), [], 0),

@@ -15,7 +15,7 @@ from fal_codegen.lock import LOCK_NAME, Locked, current_tools, read_lock, read_t
 
 
 def row(name: str, **more: str) -> Locked:
-    return Locked(**{"id": f"acme/{name}", "state": "active", "module": f"acme.{name}", "sha256": "0", "source": "x", **more})  # type: ignore[arg-type]
+    return Locked(**{"id": f"acme/{name}", "state": "active", "module": f"acme.{name}", "sha256": "0" * 64, "source": "x", **more})  # type: ignore[arg-type]
 
 
 def write(folder: Path, *rows: Locked) -> None:
@@ -53,13 +53,13 @@ def test_two_branches_merge_and_a_conflict_is_one_line(tmp_path: Path) -> None:
     write(tmp_path, *base)
     run("add", "-A")
     run("commit", "-q", "-m", "base")
-    branch("ours", *base[:3], row("m03", sha256="1"), *base[4:])
+    branch("ours", *base[:3], row("m03", sha256="1" * 64), *base[4:])
     branch("theirs", *base[:20], *base[21:], row("new"))
-    branch("other", *base[:3], row("m03", sha256="2"), *base[4:])
+    branch("other", *base[:3], row("m03", sha256="2" * 64), *base[4:])
     run("checkout", "-q", "ours")
     assert run("merge", "-q", "--no-edit", "theirs").returncode == 0
     merged = read_lock(tmp_path)
-    assert merged["acme/m03"].sha256 == "1"
+    assert merged["acme/m03"].sha256 == "1" * 64
     assert "acme/new" in merged
     assert "acme/m20" not in merged
     assert run("merge", "-q", "--no-edit", "other").returncode == 1
@@ -79,6 +79,17 @@ DAMAGES: list[tuple[Callable[[list[str]], list[str]], str]] = [
     (lambda lines: lines[1:], "line 1"),
     (lambda lines: [lines[0], lines[1].replace("acme.a", "../a")], "line 2"),
     (lambda lines: [lines[0], lines[1].replace("active", "alive")], "line 2"),
+    (
+        lambda lines: [*lines, lines[1].replace("acme/a", "acme/A")],
+        "line 4: acme/A and acme/a have one module, acme.a; take the line of the newer one out, then pull again",
+    ),
+    # What could stand in a module as something else than text
+    (lambda lines: [lines[0], lines[1].replace("acme/a", "acme/a\\nimport os")], "line 2: 'acme/a\\nimport os' is not"),
+    (lambda lines: [lines[0], lines[1].replace("acme/a", "../../a")], "line 2: '../../a' is not an endpoint id"),
+    (lambda lines: [lines[0], lines[1].replace("acme.a", "acme.a\\n")], "line 2"),
+    (lambda lines: [lines[0], lines[1].replace("0" * 64, "0" * 64 + "\\n")], "line 2"),
+    (lambda lines: [lines[0], lines[1].replace("0" * 64, "0\\nimport os")], "line 2"),
+    (lambda lines: [lines[0], lines[1].replace("}", ',"missing":"2026-01-31\\nimport os"}')], "line 2"),
 ]
 
 

@@ -189,6 +189,20 @@ def test_doctor_says_what_is_wrong_and_what_is_corrected(run: Run) -> None:
     assert "its values are texts (https://example.com/1)" in data["findings"][0]["message"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", None])
+def test_doctor_names_a_document_that_cannot_be_read(run: Run, text: str | None) -> None:
+    (document,) = Path().rglob("thing.json")
+    if text is None:
+        document.unlink()
+    else:
+        document.write_text(text)
+    done = run("doctor", "--all")
+    assert "1 endpoint, 0 with a document" in done.output
+    assert f"  {ID}: {document}: " in done.output
+    assert "pull again to restore it [bad-entry]" in done.output
+    assert run("doctor", "--strict").exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
