@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
@@ -14,6 +15,12 @@ from support import ECHO, Caller, Input, Output
 collect_ignore = ["projects/own_endpoints", "projects/plugin_user"]
 # The plugin that users get with the distribution, also where these tests run without one.
 pytest_plugins = () if entry_points(group="pytest11", name="fal_sandbox") else ("fal_sandbox.pytest_plugin",)
+
+
+def pytest_configure() -> None:
+    # A shell lets what it starts in the background ignore Ctrl-C, and the programs that tests interrupt would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
