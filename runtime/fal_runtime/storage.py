@@ -305,7 +305,7 @@ class _Transfer:
             "PUT", url, self._part(state, number), {"accept-encoding": "identity"}, token=state.repository == "cdn"
         )
         etag = response.headers.get("etag") or _fields(response).get("etag")
-        if not isinstance(etag, str):
+        if not isinstance(etag, str) or not etag:
             text = (
                 f"{urlsplit(url).netloc} took part {number} without giving it an ETag; does a proxy drop that header?"
             )

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fal_runtime import Client, Endpoint, Retry, Timeouts, errors
+import fal_runtime
+from fal_runtime import Client, Endpoint, Retry, Timeouts, errors, storage
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output, nothing_left_open
 
@@ -601,6 +602,265 @@ def test_fault(call: Caller, sandbox: Sandbox, elsewhere: tuple[str, list[bytes]
     assert len(sandbox.admitted) <= 1
     assert arrived == []
     row.check(outcome)
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that goes wrong with a connection or an upload."""
+
+    faults: tuple[dict[str, Any], ...]
+    raises: type[errors.FalError] | None = None
+    message: str = ""
+    check: Callable[[Any], object] = id
+    options: dict[str, Any] = {}
+    retry: Retry = Retry(base=0.01, cap=0.05)
+
+
+def _struck(sandbox: Sandbox, trouble: Trouble, place: str, path: str) -> None:
+    for fault in trouble.faults:
+        told: dict[str, Any] = {"path": path, **fault}
+        for name in ("headers", "merge"):
+            if name in told:
+                told[name] = {key: str(value).replace("ELSEWHERE", place) for key, value in told[name].items()}
+        sandbox.fail_next(**told)
+
+
+def _held(sandbox: Sandbox, trouble: Trouble, act: Callable[[], Any]) -> None:
+    """Hold what the trouble leads to, and that it tells no secret."""
+    if trouble.raises is None:
+        trouble.check(act())
+        return
+    with pytest.raises(trouble.raises) as caught:
+        act()
+    error = caught.value
+    assert type(error) is trouble.raises
+    texts = [str(error), repr(error), *getattr(error, "__notes__", [])]
+    assert trouble.message in texts[0]
+    tokens = [request.headers.get("authorization", "").partition(" ")[2] for request in sandbox.requests]
+    tokens += [token for request in sandbox.requests for token in request.query.get("fal_jwt_token", [])]
+    for text in texts:
+        assert not any(secret in text for secret in (SECRET, "topsecret", *filter(None, tokens)))
+    trouble.check(error)
+
+
+AFTER_ONE: dict[str, Any] = {"after_frames": 1}
+CONNECTIONS: dict[str, tuple[Trouble, int]] = {
+    "closed in good order, 1000": (
+        Trouble(faults=({**AFTER_ONE, "close_code": 1000},), raises=errors.RealtimeClosed, check=_is(close_code=1000)),
+        1,
+    ),
+    "closed by a rule, 1008": (
+        Trouble(faults=({**AFTER_ONE, "close_code": 1008},), raises=errors.RealtimeError, check=_is(close_code=1008)),
+        1,
+    ),
+    "closed by a failure, 1011": (
+        Trouble(
+            faults=({**AFTER_ONE, "close_code": 1011},),
+            raises=errors.RealtimeError,
+            check=_is(close_code=1011, code="CONNECTION_LOST", unanswered=0),
+        ),
+        1,
+    ),
+    "cut": (
+        Trouble(faults=({**AFTER_ONE, "disconnect": True},), raises=errors.RealtimeError, check=_is(close_code=1006)),
+        1,
+    ),
+    "an error of the app": (
+        Trouble(
+            faults=(
+                {
+                    **AFTER_ONE,
+                    "frame": '{"type": "x-fal-error", "error": "INTERNAL_ERROR", "reason": "out of memory"}',
+                    "close_code": 1011,
+                },
+            ),
+            raises=errors.RealtimeError,
+            message="out of memory",
+            check=_is(code="INTERNAL_ERROR"),
+        ),
+        1,
+    ),
+    "a token that is refused": (
+        Trouble(faults=({"status": 401, "body": {"detail": "no"}, "times": 9},), raises=errors.AuthenticationError),
+        0,
+    ),
+    "no permission for a token": (
+        Trouble(
+            faults=({"path": "/rest/tokens/*", "status": 403, "body": {"detail": "no"}},),
+            raises=errors.PermissionDeniedError,
+        ),
+        0,
+    ),
+    "a token that is HTML": (
+        Trouble(faults=({"path": "/rest/tokens/*", "status": 200, **NGINX},), raises=errors.OutputError),
+        0,
+    ),
+    "no such app": (Trouble(faults=({"status": 404, "body": {"detail": "no"}},), raises=errors.NotFoundError), 0),
+    "a gateway's 503 for ever": (
+        Trouble(faults=({"status": 503, **NGINX, "times": 99},), raises=errors.RunnerError, check=_is(status_code=503)),
+        0,
+    ),
+    "a gateway's 503 once": (Trouble(faults=({"status": 503, **NGINX},)), 2),
+    "cut as soon as it is open": (
+        Trouble(faults=({"disconnect": True},), raises=errors.RealtimeError, check=_is(close_code=1006, unanswered=1)),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_connection_s_fault(call: Caller, sandbox: Sandbox, name: str) -> None:
+    trouble, admitted = CONNECTIONS[name]
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0)
+    _struck(sandbox, trouble, "", "/realtime/*")
+
+    sends = 2 if trouble.raises is None else 1
+
+    def blocking() -> None:
+        with Client(retry=trouble.retry) as client, _endpoint().realtime(client=client) as connection:
+            for _ in range(sends):
+                connection.send(Input(prompt=SECRET))
+            for _ in range(2):
+                assert connection.recv(10) == Output(text="hello")
+
+    async def running() -> None:
+        async with Client(retry=trouble.retry) as client, _endpoint().realtime_async(client=client) as connection:
+            for _ in range(sends):
+                await connection.send(Input(prompt=SECRET))
+            for _ in range(2):
+                assert await connection.recv(10) == Output(text="hello")
+
+    with nothing_left_open():
+        _held(sandbox, trouble, blocking if call.mode == "blocking" else lambda: asyncio.run(running()))
+    assert len(sandbox.admitted) == admitted
+
+
+def test_a_token_that_has_ended_is_refused_and_then_replaced(sandbox: Sandbox) -> None:
+    sandbox.respond(ECHO, {"text": "hello"}, run_seconds=0.0, session_timeout=0.05)
+
+    async def main() -> None:
+        async with Client() as client, _endpoint().realtime_async(client=client) as connection:
+            for _ in range(2):
+                await connection.send(Input(prompt="x"))
+                assert [output async for output in connection] == [Output(text="hello")]
+                sandbox.advance(3600)
+                await connection.send(Input(prompt=SECRET))
+                with pytest.raises(errors.AuthenticationError, match="Unauthorized") as caught:
+                    await connection.recv(10)
+                assert SECRET not in str(caught.value)
+
+    with nothing_left_open():
+        asyncio.run(main())
+    assert [request.path for request in sandbox.requests].count("/rest/tokens/") == 2
+    assert [job.input for job in sandbox.admitted] == [{"prompt": "x"}] * 2
+
+
+PART = {"path": "*/multipart/*", "method": "PUT"}
+UPLOADS: dict[str, tuple[Trouble, int]] = {
+    "parts that fail at random": (
+        Trouble(
+            faults=({**PART, "status": 500, "probability": 0.5, "times": None},), retry=Retry(attempts=20, base=0.001)
+        ),
+        1,
+    ),
+    "parts that are cut at random": (
+        Trouble(
+            faults=({**PART, "disconnect": True, "probability": 0.5, "times": None},),
+            retry=Retry(attempts=20, base=0.001),
+        ),
+        1,
+    ),
+    "a part that always fails": (
+        Trouble(
+            faults=({**PART, "path": "*/multipart/*/2", "status": 503, "times": None},),
+            raises=errors.UploadInterrupted,
+            message="of 4 parts arrived",
+            check=_is(status_code=503),
+        ),
+        0,
+    ),
+    "a part without an ETag": (
+        Trouble(
+            faults=({**PART, "path": "*/multipart/*/2", "without": ["etag"], "merge": {"etag": ""}},),
+            raises=errors.UploadInterrupted,
+            message="took part 2 without giving it an ETag",
+        ),
+        0,
+    ),
+    "a part that is sent elsewhere": (
+        Trouble(
+            faults=({**PART, "status": 307, "headers": {"location": "ELSEWHERE"}, "times": 9},),
+            raises=errors.UploadInterrupted,
+        ),
+        0,
+    ),
+    "parts that belong elsewhere": (
+        Trouble(
+            faults=({"path": "/cdn/files/upload/multipart", "merge": {"access_url": "ELSEWHERE"}},),
+            raises=errors.OutputError,
+            message="not safe for a token",
+            options={"repository": "cdn"},
+        ),
+        0,
+    ),
+    "a start that is sent elsewhere": (
+        Trouble(
+            faults=({"path": "/cdn/files/upload/multipart", "status": 307, "headers": {"location": "ELSEWHERE"}},),
+            raises=errors.ServiceError,
+            options={"repository": "cdn"},
+        ),
+        0,
+    ),
+    "a token that has ended": (
+        Trouble(faults=({**PART, "path": "*/multipart/*/3", "status": 401, "body": {"detail": "Token has expired"}},)),
+        1,
+    ),
+    "a token that is HTML": (
+        Trouble(
+            faults=({"path": "/rest/storage/auth/token", "status": 200, **NGINX},),
+            options={"repository": "cdn"},
+            raises=errors.OutputError,
+        ),
+        0,
+    ),
+    "no permission to upload": (
+        Trouble(
+            faults=({"path": "/rest/storage/auth/token", "status": 403, "body": {"detail": "no"}},),
+            raises=errors.PermissionDeniedError,
+        ),
+        0,
+    ),
+    "an end whose answer is lost": (
+        Trouble(faults=({"path": "*/complete", "processed": True, "disconnect": True},)),
+        1,
+    ),
+    "an end that always fails": (
+        Trouble(
+            faults=({"path": "*/complete", "status": 500, "body": {"detail": f"at {SIGNED}"}, "times": 99},),
+            raises=errors.UploadInterrupted,
+            message="4 of 4 parts arrived",
+        ),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_an_upload_s_fault(
+    call: Caller, sandbox: Sandbox, elsewhere: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    trouble, arrived = UPLOADS[name]
+    monkeypatch.setattr(storage, "MULTIPART_ABOVE", 1000)
+    monkeypatch.setattr(storage, "PART_SIZE", 1000)
+    place, stolen = elsewhere
+    _struck(sandbox, trouble, place, "*")
+    content = (SECRET * 250)[:3500].encode()
+    with nothing_left_open():
+        client = Client(retry=trouble.retry)
+        _held(sandbox, trouble, lambda: call(fal_runtime, "upload", content, client=client, **trouble.options))
+        call.close(client)
+    assert [upload.read() for upload in sandbox.uploads if upload.complete] == [content] * arrived
+    assert stolen == []
+    assert sandbox.admitted == []
 
 
 def _refused() -> str:
