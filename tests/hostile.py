@@ -13,6 +13,10 @@ __all__ = ["CORPUS", "HACKED", "TEXT", "TEXTS", "entry", "ids_that_are_none", "o
 
 HACKED = "__import__('pathlib').Path('HACKED').touch()"
 
+HACKED_BY_NUMBERS = f"__import__({'+'.join(f'chr({ord(letter)})' for letter in 'pathlib')}).Path(str(1)).touch()"
+"""The same without a quotation mark."""
+UNION_NAMES = ("OneOf_", "OneOf_1", "OneOf_1_", "OneOf_2", "OneOf_2_", "OneOf_22", "OneOf")
+
 TEXTS = (
     f'"""\n{HACKED}\n"""',
     f"'''\n{HACKED}\n'''",
@@ -464,6 +468,20 @@ _SMALL: dict[str, dict[str, Any]] = {
     "texts-of-classes": {
         "input": obj(**{f"f{n}": ref(f"C{n}") for n in range(len(TEXTS))}),
         "components": {f"C{n}": {**obj(x=TEXT), "description": text, "title": text} for n, text in enumerate(TEXTS)},
+    },
+    # The names that the generator gives to unions for a while, in texts and as fields; the unions end a text.
+    "names-of-unions": {
+        "input": obj(
+            a={"anyOf": [{**TEXT, "maxLength": 9}, {"enum": [f"', {HACKED_BY_NUMBERS}, '", f'", {HACKED}, "']}]},
+            b={"enum": [*UNION_NAMES]},
+            c={"items": {"enum": [*UNION_NAMES]}, "minItems": 1},
+            d={**TEXT, "default": "OneOf_", "description": "OneOf_"},
+            e={"anyOf": [{"items": TEXT}, {"items": {"enum": [*UNION_NAMES]}}]},
+        ),
+        "output": obj(**dict.fromkeys(UNION_NAMES, TEXT)),
+    },
+    "fields-called-like-unions": {
+        "input": obj(**dict.fromkeys(UNION_NAMES, TEXT), x={"anyOf": [{**TEXT, "maxLength": 9}, {"enum": ["a", "b"]}]}),
     },
     "metadata-of-other-kinds": {
         "input": obj(x=TEXT),

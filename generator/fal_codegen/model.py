@@ -12,7 +12,7 @@ import itertools
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ _TAGGED = re.compile(r"^class .*tag_field=", re.MULTILINE)
 _IMPORT = re.compile(r"^from (\S+) import (.+)$")
 _REQUIRED = re.compile(r"^Annotated\[(.*), Field\(\.\.\.\)\]$")
 _ALIAS = re.compile(r"^(?P<name>\w+): TypeAlias = (?P<type>.+)$", re.MULTILINE)
+_NAME = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|\w+", re.DOTALL)
+"""A literal of a text as a whole, or a name."""
 _META = re.compile(r"^(Annotated\[.*, Meta\([^()]*)\)\]$")
 
 
@@ -81,7 +83,7 @@ def build_types(
         return _failure(prepared, "it wrote several modules")
     if sorted(_CLASS.findall(written)) != sorted(item.name for item in prepared.classes):
         return _failure(prepared, "it changed the names of classes")
-    return _with_imports(kind.with_aliases(written, description), faces, kind)
+    return _with_imports(kind.with_aliases(written, description), faces, kind, description.unions)
 
 
 def _failure(prepared: Prepared, why: str) -> Diagnostic:
@@ -149,7 +151,7 @@ class _Document:
     kind: _Kind
     aliases: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """Constrained types inside of others. datamodel-code-generator would name them itself, and could take a class's."""
-    unions: list[str] = field(default_factory=list[str])
+    unions: dict[str, str] = field(default_factory=dict[str, str])
     """Types that datamodel-code-generator would change, for msgspec cannot decode them. It gets a name for each."""
     beyond: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     """What datamodel-code-generator does not hear of: the constraints of aliases that the models have no words for."""
@@ -182,8 +184,9 @@ class _Document:
         if "one_of" in schema:
             if self.kind.decodes_every_union:
                 return {"anyOf": [self._type(branch, name) for branch in schema["one_of"]]}
-            self.unions.append(_python(schema))
-            return {"type": "object", "customTypePath": f"fal_runtime.{_union_name(len(self.unions))}"}
+            union = names.distinct("OneOf_", {*self._taken(), *self.unions})
+            self.unions[union] = _python(schema)
+            return {"type": "object", "customTypePath": f"fal_runtime.{union}"}
         if "map" in schema:
             return {"type": "object", "additionalProperties": self._type(schema["map"], f"{name}Value")}
         if "tuple" in schema:
@@ -199,12 +202,14 @@ class _Document:
             written["customTypePath"] = f"{self.kind.home}.FileInput"
         if outermost or schema.keys() <= {"type", "items", "file"}:
             return written
-        taken = {name for item in self.prepared.classes for name in (item.name, *(one.name for one in item.fields))}
-        alias = names.distinct(name, {*taken, *self.aliases})
+        alias = names.distinct(name, {*self._taken(), *self.aliases})
         self.aliases[alias] = written
         if beyond:
             self.beyond[alias] = beyond
         return _reference(alias)
+
+    def _taken(self) -> set[str]:
+        return {name for item in self.prepared.classes for name in (item.name, *(one.name for one in item.fields))}
 
 
 _WORDS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
@@ -253,10 +258,6 @@ def _python(schema: Schema) -> str:
     return f"Annotated[{bare}, Meta({', '.join(words)})]" if words else bare
 
 
-def _union_name(number: int) -> str:
-    return f"OneOf_{number}_"
-
-
 def _reference(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -300,7 +301,7 @@ class _Kind:
         item: Class,
         classes: Mapping[str, Class],
         tags: Collection[tuple[str, str]],
-        unions: Sequence[str],
+        unions: Mapping[str, str],
     ) -> dict[str, Any]:
         """A class's text, and what the template writes for each of its fields."""
         return {
@@ -414,7 +415,7 @@ class _FieldFace:
     """The same, if the field turns out to be the tag of its class."""
     beyond: Mapping[str, Any]
     """The constraints of its type that the models have no words for."""
-    unions: Sequence[str]
+    unions: Mapping[str, str]
     """The unions that datamodel-code-generator has only a name for."""
     doc: str
 
@@ -455,11 +456,9 @@ def _tags(prepared: Prepared) -> set[tuple[str, str]]:
     return found
 
 
-def _with_unions(annotation: str, unions: Sequence[str]) -> str:
-    """Put the unions where datamodel-code-generator wrote their names."""
-    for number, text in enumerate(unions, 1):
-        annotation = annotation.replace(_union_name(number), text)
-    return annotation
+def _with_unions(annotation: str, unions: Mapping[str, str]) -> str:
+    """Put the unions where datamodel-code-generator wrote their names; what is called like one in a literal stays."""
+    return _NAME.sub(lambda found: unions.get(found[0], found[0]), annotation) if unions else annotation
 
 
 def _in_order(types: str) -> str:
@@ -493,13 +492,13 @@ def _defines(node: ast.stmt) -> str:
 # --- What comes out ---------------------------------------------------------------------------------------------------
 
 
-def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind) -> str:
+def _with_imports(written: str, faces: Mapping[str, Any], kind: _Kind, unions: Collection[str]) -> str:
     """Put the imports in order, with those that the module around the types needs."""
     imports: defaultdict[str, set[str]] = defaultdict(set)
     body = written.splitlines()
     while body and (not body[0] or body[0][0] == "#" or _IMPORT.match(body[0])):
         if found := _IMPORT.match(body.pop(0)):
-            imports[found[1]].update(found[2].split(", "))
+            imports[found[1]].update(name for name in found[2].split(", ") if name not in unions)
     imports["fal_runtime"].add("Endpoint")
     assigned = [own.assigned for face in faces.values() for own in face["fields"].values()]
     types = re.sub(r"\n{4,}", "\n\n\n", "\n".join(body).strip())
