@@ -18,7 +18,7 @@ WORDS = [f"a cat{' purring' * i}" for i in range(6)]
 
 
 def test_the_last_prompt_is_what_is_seen(sandbox: Sandbox, tmp_path: Path) -> None:
-    done = run_program(PROGRAM, "--idle", 2, folder=tmp_path, input="\n".join([*WORDS, "", ""]))
+    done = run_program(PROGRAM, folder=tmp_path, input="\n".join([*WORDS, "", ""]))
     assert done.returncode == 0, done.stderr
     shown = done.stdout.splitlines()
     assert shown[-1] == f"canvas.jpg: {WORDS[-1]}"
@@ -31,7 +31,7 @@ def test_the_last_prompt_is_what_is_seen(sandbox: Sandbox, tmp_path: Path) -> No
 @pytest.mark.parametrize("fault", ["websocket-reset", "websocket-1011", "websocket-timeout"])
 def test_it_survives_a_connection_that_ends(fault: str, sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.fail(fault, lcm)
-    command = [sys.executable, str(PROJECTS / PROGRAM), "--idle", "2"]
+    command = [sys.executable, str(PROJECTS / PROGRAM)]
     with subprocess.Popen(
         command,
         cwd=tmp_path,

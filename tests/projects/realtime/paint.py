@@ -28,12 +28,12 @@ def paint(prompts: Iterable[str], out: Path, idle: float) -> int:
     Args:
         prompts: What to paint, one after the other.
         out: Where the latest picture lies.
-        idle: After how many seconds without a picture to stop, once there are no more prompts.
+        idle: How many seconds to wait for the last picture, and for a lost one until it is asked for again.
 
     Raises:
         FalError: if the connection cannot be had, or the app gives up.
     """
-    latest = ""
+    latest = shown = ""
     pictures = 0
     ended = threading.Event()
     lost = threading.Event()
@@ -61,27 +61,29 @@ def paint(prompts: Iterable[str], out: Path, idle: float) -> int:
             try:
                 output = connection.recv(timeout=idle)
             except errors.TimeoutExpired:
-                if lost.is_set():  # our choice: the picture may be paid twice, and the latest prompt is never lost
+                if lost.is_set() and shown != latest:  # our choice: rather paid twice than not seen
                     lost.clear()
                     connection.send(lcm.Input(prompt=latest))
                 elif ended.is_set():
                     return pictures
                 continue
-            except errors.RealtimeClosed:  # idle for long; the next prompt opens a new session
-                if ended.is_set():
-                    return pictures
+            except errors.RealtimeClosed:  # idle for long; the next prompt opens a new session, if it came in time
+                lost.set()
                 continue
             lost.clear()
             pictures += 1
+            shown = output.prompt
             path = output.images[0].save(out)
             print(f"{path}: {output.prompt}", flush=True)
+            if ended.is_set() and shown == latest:
+                return pictures
     raise trouble[0]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Paint what is typed.")
     parser.add_argument("--out", type=Path, default=Path("canvas.jpg"))
-    parser.add_argument("--idle", type=float, default=3.0, help="seconds; default: 3")
+    parser.add_argument("--idle", type=float, default=10.0, help="seconds to wait for the last picture; default: 10")
     given = parser.parse_args()
     try:
         pictures = paint(sys.stdin, given.out, given.idle)
