@@ -532,7 +532,14 @@ def successful(response: Response, **about: str | None) -> Response:
 
 
 def _around(layer: Middleware, send: Callable[[Request], Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
-    return lambda request: layer(request, send)
+    async def call(request: Request) -> Any:
+        answer: Any = await layer(request, send)
+        if not hasattr(answer, "status"):
+            name, kind = getattr(layer, "__name__", "a middleware"), type(answer).__name__
+            raise TypeError(f"{name} returned a value of type {kind}; return what `await call_next(request)` gives")
+        return answer
+
+    return call
 
 
 def _unknown(

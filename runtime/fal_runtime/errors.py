@@ -251,7 +251,7 @@ class RealtimeError(FalError):
         self,
         message: str,
         *,
-        code: str,
+        code: str = "",
         reason: str = "",
         close_code: int | None = None,
         unanswered: int = 0,
@@ -280,7 +280,7 @@ class WebhookSignatureError(FalError):
 
     retryable = False
 
-    def __init__(self, message: str, *, reason: str, **about: Any) -> None:
+    def __init__(self, message: str, *, reason: str = "", **about: Any) -> None:
         super().__init__(message, **about)
         self.reason = reason
 

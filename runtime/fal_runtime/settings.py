@@ -71,7 +71,7 @@ def service_urls(given: Mapping[str, str] | None) -> dict[str, str]:
     urls: dict[str, str] = {}
     for name, (variable, standard) in SERVICES.items():
         url = given.get(name) or os.environ.get(variable) or standard
-        if not is_url(url, "https", "http", "wss", "ws"):
+        if not is_url(url, "https", "http", *(("wss", "ws") if name == "realtime" else ())):
             source = f"urls[{name!r}]" if given.get(name) else variable
             raise ConfigurationError(f"{source} is not an absolute URL; it looks like {standard}")
         urls[name] = url.rstrip("/")

@@ -154,6 +154,7 @@ def test_webhooks(sandbox: Sandbox) -> None:
         (Client, {"urls": {"queue": "http://"}}, "urls['queue'] is not an absolute URL"),
         (Client, {"urls": {"queue": "http://localhost:99999"}}, "urls['queue'] is not an absolute URL"),
         (Client, {"urls": {"queue": "http://a b/"}}, "urls['queue'] is not an absolute URL"),
+        (Client, {"urls": {"queue": "wss://queue.fal.run"}}, "urls['queue'] is not an absolute URL"),
         (Client, {"timeouts": 5}, "timeouts is of type fal_runtime.Timeouts, not 5"),
         (Client, {"retry": 3}, "retry is of type fal_runtime.Retry, not 3"),
         (Client, {"headers": {"x-a": 5}}, "headers holds a value for 'x-a' that no header can carry"),

@@ -540,6 +540,17 @@ def test_middleware_sees_every_attempt(call: Caller, echo: Echo, sandbox: Sandbo
     assert {request.headers["x-trace"] for request in sandbox.requests} == {"7"}
 
 
+def test_a_middleware_that_gives_no_answer_is_named(call: Caller, echo: Echo) -> None:
+    async def forgetful(request: Request, call_next: Any) -> None:
+        await call_next(request)
+
+    with (
+        Client(middleware=[forgetful]) as client,
+        pytest.raises(TypeError, match=r"forgetful returned .* NoneType; return"),
+    ):
+        call(echo, "run", Input(prompt="x"), client=client)
+
+
 def test_a_proxy_is_told_where_to_go_and_adds_the_key(
     call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

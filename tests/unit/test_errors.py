@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Any
 
@@ -120,3 +121,14 @@ def test_the_tree_at_the_top_is_the_tree_of_the_classes() -> None:
     classes = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, FalError)]
     assert sorted(drawn) == sorted(set(classes) - {"FalError"})
     assert set(classes) <= set(errors.__all__)
+
+
+def test_every_error_travels_between_processes() -> None:
+    for name in sorted(set(errors.__all__) - {"FieldError", "error_from_response"}):
+        error: FalError = getattr(errors, name)("what happened", endpoint_id="fal-ai/x", status_code=500)
+        wrong = errors.FieldError(path="prompt", rule="missing", message="is required")
+        error.errors, error.retryable = (wrong,), True
+        if isinstance(error, errors.RealtimeError):
+            error.code = "INTERNAL_ERROR"
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
