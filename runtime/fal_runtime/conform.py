@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from fal_runtime.errors import FieldError
+from fal_runtime.shapes import members_of, reached
 from fal_runtime.values import mapping, sequence
 
 __all__ = ["conform", "has_more_rules", "is_multiple", "without_nulls"]
@@ -42,27 +43,7 @@ def _info(type_: Any) -> inspect.Type:
 @functools.lru_cache(maxsize=512)
 def has_more_rules(type_: Any) -> bool:
     """Whether a type has rules that msgspec carries but does not check: those in `Meta(extra_json_schema=...)`."""
-    seen: set[type[Any]] = set()
-    waiting: list[inspect.Type] = [_info(type_)]
-    while waiting:
-        info = waiting.pop()
-        if isinstance(info, inspect.Metadata):
-            if not _RULES.isdisjoint(_more(info)):
-                return True
-            waiting.append(_inner(info))
-        elif isinstance(info, inspect.StructType):
-            if info.cls not in seen:
-                seen.add(info.cls)
-                waiting += [field.type for field in info.fields]
-        elif isinstance(info, inspect.UnionType):
-            waiting += info.types
-        elif isinstance(info, inspect.TupleType):
-            waiting += info.item_types
-        elif isinstance(info, inspect.CollectionType):
-            waiting.append(info.item_type)
-        elif isinstance(info, inspect.DictType):
-            waiting.append(info.value_type)
-    return False
+    return any(isinstance(info, inspect.Metadata) and not _RULES.isdisjoint(_more(info)) for info in reached(type_))
 
 
 def without_nulls(value: Any, type_: Any) -> Any:
@@ -96,7 +77,7 @@ def _more(info: inspect.Metadata) -> Mapping[str, Any]:
 
 def _inner(info: inspect.Metadata) -> inspect.Type:
     """The type that it is about. What stands in `OneOf` is a union here, and `Any` only to msgspec."""
-    types: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
+    types = members_of(info)
     return inspect.UnionType(tuple(_info(each) for each in types)) if types else info.type
 
 

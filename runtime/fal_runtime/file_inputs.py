@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -23,6 +23,7 @@ from fal_runtime.client import Channel
 from fal_runtime.errors import FalError, FieldError
 from fal_runtime.media import MediaFile
 from fal_runtime.retry import Deadline
+from fal_runtime.shapes import inside, reached
 from fal_runtime.sources import Content, is_source, opened, trouble
 from fal_runtime.storage import once, send_content
 from fal_runtime.values import mapping, sequence
@@ -65,36 +66,9 @@ def _is_file(info: inspect.Type) -> bool:
     return "file" in mapping(getattr(info, "extra", None))
 
 
-def _inside(info: inspect.Type) -> Iterator[inspect.Type]:
-    """The types that a type is made of."""
-    if isinstance(info, inspect.Metadata):
-        members: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
-        yield from map(inspect.type_info, members) if members else (info.type,)
-    elif isinstance(info, inspect.UnionType):
-        yield from info.types
-    elif isinstance(info, inspect.TupleType):
-        yield from info.item_types
-    elif isinstance(info, inspect.CollectionType):
-        yield info.item_type
-    elif isinstance(info, inspect.DictType):
-        yield info.value_type
-    elif isinstance(info, inspect.StructType):
-        yield from (field.type for field in info.fields)
-
-
 @functools.lru_cache(maxsize=512)
 def _may_hold_files(type_: Any) -> bool:
-    waiting, seen = [inspect.type_info(type_)], set[type[Any]]()
-    while waiting:
-        info = waiting.pop()
-        if _is_file(info) or isinstance(info, inspect.AnyType):
-            return True
-        if isinstance(info, inspect.StructType):
-            if info.cls in seen:
-                continue
-            seen.add(info.cls)
-        waiting += _inside(info)
-    return False
+    return any(_is_file(info) or isinstance(info, inspect.AnyType) for info in reached(type_))
 
 
 def _place(info: inspect.Type) -> _Place:
@@ -108,7 +82,7 @@ def _place(info: inspect.Type) -> _Place:
             continue
         file = file or _is_file(each)
         anything = anything or isinstance(each, inspect.AnyType)
-        waiting += _inside(each)
+        waiting += inside(each)
     return _Place(file, anything, tuple(models))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from fal_runtime.client import Channel
+from fal_runtime.client import Channel, successful
 from fal_runtime.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -193,8 +193,7 @@ async def submit(
         deadline=deadline,
         endpoint_id=endpoint_id,
     )
-    if response.status >= 300:
-        raise error_from_response(response.status, response.headers, response.body, endpoint_id=endpoint_id)
+    successful(response, endpoint_id=endpoint_id)
     answer = mapping(json_or_none(response.body))
     request_id = answer.get("request_id") or response.headers.get("x-fal-request-id")
     if not isinstance(request_id, str):
@@ -523,12 +522,8 @@ async def _give_up(channel: Channel, job: Job) -> str:
 
 def _object(response: Response, endpoint_id: str, request_id: str | None) -> dict[str, Any]:
     """Read an answer of the queue itself, which is an object. Raises the error that the answer stands for."""
-    if response.status >= 300:
-        raise error_from_response(
-            response.status, response.headers, response.body, endpoint_id=endpoint_id, request_id=request_id
-        )
-    answer = json_or_none(response.body)
+    about: dict[str, Any] = {"endpoint_id": endpoint_id, "request_id": request_id}
+    answer = json_or_none(successful(response, **about).body)
     if not isinstance(answer, dict):
-        message = "the queue's answer is not a JSON object"
-        raise OutputError(message, endpoint_id=endpoint_id, request_id=request_id, body=response.body)
+        raise OutputError("the queue's answer is not a JSON object", body=response.body, **about)
     return mapping(answer)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fal_runtime.client import Channel
-from fal_runtime.errors import error_from_response
+from fal_runtime.client import Channel, successful
 from fal_runtime.queue import address, make_result, paid_headers
 from fal_runtime.result import Result
 from fal_runtime.retry import Deadline
@@ -49,8 +48,7 @@ async def run(
         timeout=seconds,
         endpoint_id=endpoint_id,
     )
-    if response.status >= 300:
-        raise error_from_response(response.status, response.headers, response.body, endpoint_id=endpoint_id)
+    successful(response, endpoint_id=endpoint_id)
     request_id = response.headers.get("x-fal-request-id")
     return make_result(channel, response, output, endpoint_id=endpoint_id, request_id=request_id)
 

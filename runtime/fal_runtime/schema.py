@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from fal_runtime.shapes import members_of, reached
 from fal_runtime.values import mapping, sequence
 
 __all__ = ["Dialect", "component", "json_schema"]
@@ -67,22 +68,11 @@ def _parts(type_: Any) -> tuple[list[type[Any]], dict[str, tuple[Any, ...]]]:
     """What the fields of a type name, all the way down: the other classes, and the members of each `OneOf`."""
     classes: dict[type[Any], None] = {}
     unions: dict[str, tuple[Any, ...]] = {}
-    waiting: list[Any] = [msgspec.inspect.type_info(type_)]
-    while waiting:
-        info = waiting.pop()
+    for info in reached(type_):
         if isinstance(info, msgspec.inspect.StructType):
-            if info.cls in classes:
-                continue
             classes[info.cls] = None
-            waiting += [field.type for field in info.fields]
-        elif isinstance(info, msgspec.inspect.Metadata):
-            own: tuple[Any, ...] = mapping(info.extra).get("one_of", ())  # pyright: ignore[reportUnknownMemberType]
-            if own:
-                unions[mapping(info.extra_json_schema)["one_of"]] = own  # pyright: ignore[reportUnknownMemberType]
-            waiting += [info.type, *(msgspec.inspect.type_info(member) for member in own)]
-        else:
-            waiting += [getattr(info, part) for part in ("item_type", "value_type") if hasattr(info, part)]
-            waiting += [*getattr(info, "types", ()), *getattr(info, "item_types", ())]
+        elif isinstance(info, msgspec.inspect.Metadata) and (own := members_of(info)):
+            unions[mapping(info.extra_json_schema)["one_of"]] = own  # pyright: ignore[reportUnknownMemberType]
     return [cls for cls in classes if cls is not type_], unions
 
 
