@@ -111,18 +111,24 @@ class _Shares(Generic[C]):
             return dropped
 
 
+@functools.lru_cache(maxsize=128)
+def _url(text: str) -> httpx.URL:
+    """A URL in its parts: the same endpoints are called again and again, and reading a URL takes a tenth of a call."""
+    return httpx.URL(text)
+
+
 def _message(owned: bool, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
     """Build the request. Only a caller's own client has headers, cookies or a base URL to be merged in."""
     waits = [seconds for seconds in (request.timeout, request.total) if seconds is not None]
     wait = min(waits, default=None)
     connect = request.connect_timeout if wait is None else min(wait, request.connect_timeout)
     timeout = {"connect": connect, "read": wait, "write": wait, "pool": wait}
-    build = httpx.Request if owned else client.build_request
+    build, url = (httpx.Request, _url(request.url)) if owned else (client.build_request, request.url)
     extensions, body = {"timeout": timeout}, request.body
     if body is None or isinstance(body, bytes):
-        return build(request.method, request.url, headers=request.headers, content=body, extensions=extensions)
+        return build(request.method, url, headers=request.headers, content=body, extensions=extensions)
     headers = {**request.headers, "content-length": str(body.size)}
-    message = build(request.method, request.url, headers=headers, extensions=extensions)
+    message = build(request.method, url, headers=headers, extensions=extensions)
     message.stream = _Upload(body)
     return message
 
@@ -142,7 +148,19 @@ class _Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+    """By lower-case names. `httpx` has them as bytes, and finds out about their encoding at every look."""
+    headers: dict[str, str] = {}
+    for raw_name, raw in response.headers.raw:
+        name, value = _text(raw_name).lower(), _text(raw)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 class _Stream:
