@@ -518,13 +518,16 @@ class _Reader:
         elif function.role == "member" and function.name == "Input.from_dict":
             self._given_dict(function.endpoint, node, node.args[0] if node.args else None)
         elif function.role == "verb":
-            self._sent(function.endpoint, node)
+            self._sent(function, node)
 
-    def _sent(self, endpoint: str, node: ast.Call) -> None:
-        use = self._use(endpoint, node)
+    def _sent(self, verb: _Meaning, node: ast.Call) -> None:
+        endpoint, use = verb.endpoint, self._use(verb.endpoint, node)
         first = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg == "input"), None)
         if isinstance(first, ast.Dict):
             self._given_dict(endpoint, node, first)
+        elif first is None and "realtime" not in verb.name:
+            self._given(endpoint, node)  # the fields by keyword, beside which there are no options
+            return
         elif first is None or (meaning := self._meaning(first)) is None or meaning.role != "input":
             use.opaque_inputs = True
         # `extra` may hold any field.

@@ -108,6 +108,9 @@ def test_results_that_go_where_nobody_sees(tmp_path: Path, call: str) -> None:
         ("i = flux_dev.Input(prompt='a')\nj = i.replace(seed=1)\nflux_dev.run(j)", [{"prompt"}, {"seed"}]),
         ("i = flux_dev.Input(prompt='a')\ni.seed = 1\nflux_dev.run(i)", [{"prompt"}, {"seed"}]),
         ("flux_dev.run(input=flux_dev.Input(prompt='a'))", [{"prompt"}]),
+        ("flux_dev.run({'prompt': 'a'}, timeout=3)", [{"prompt"}]),
+        ("flux_dev.run(prompt='a', seed=1)", [{"prompt", "seed"}]),
+        ("flux_dev.with_result.submit(prompt='a', **{'seed': 1})", [{"prompt", "seed"}]),
     ],
 )
 def test_inputs_that_can_be_seen(tmp_path: Path, call: str, inputs: list[set[str]]) -> None:
@@ -123,6 +126,8 @@ def test_inputs_that_can_be_seen(tmp_path: Path, call: str, inputs: list[set[str
         "flux_dev.Input(prompt='a', **{key: 1})",
         "flux_dev.Input.from_dict(data)",
         "flux_dev.run(make())",
+        "flux_dev.run(prompt='a', **more)",
+        "flux_dev.realtime(on_result=print)",
         "flux_dev.run(flux_dev.Input(prompt='a'), extra={'x': 1})",
         "i = flux_dev.Input(prompt='a')\nchange(i)",
         "def f(i: flux_dev.Input): flux_dev.run(i)",
