@@ -12,8 +12,8 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import msgspec
 from msgspec import inspect
@@ -32,7 +32,7 @@ def conform(value: Any, type_: Any) -> tuple[Any, tuple[FieldError, ...]]:
     A value of the wrong kind, or outside its range or its list of values, is kept as it is.
     """
     problems: list[FieldError] = []
-    return _visit(value, _info(type_), "", problems), tuple(problems)
+    return _visit(value, _info(type_), _Place("", problems)), tuple(problems)
 
 
 @functools.lru_cache(maxsize=512)
@@ -160,55 +160,61 @@ def _shown(value: Any) -> str:
     return f"a {_kind(value)}"
 
 
-def _visit(value: Any, info: inspect.Type, path: str, problems: list[FieldError]) -> Any:
+class _Place(NamedTuple):
+    """Where a value stands, and where to list what is wrong with it."""
+
+    path: str
+    problems: list[FieldError]
+
+    def field(self, name: object) -> _Place:
+        return _Place(f"{self.path}.{name}" if self.path else str(name), self.problems)
+
+    def item(self, number: int) -> _Place:
+        return _Place(f"{self.path}[{number}]", self.problems)
+
+    def refuse(self, rule: str, message: str, given: Any = None, allowed: Iterable[Any] = ()) -> None:
+        problem = FieldError(path=self.path, rule=rule, message=message, given=given, allowed=tuple(allowed))
+        self.problems.append(problem)
+
+
+def _visit(value: Any, info: inspect.Type, place: _Place) -> Any:
     if isinstance(info, inspect.Metadata):
-        before = len(problems)
-        built = _visit(value, _inner(info), path, problems)
-        if len(problems) == before:
-            _check_more(value, _more(info), path, problems)
+        before = len(place.problems)
+        built = _visit(value, _inner(info), place)
+        if len(place.problems) == before:
+            _check_more(value, _more(info), place)
         return built
     if isinstance(info, inspect.AnyType):
         return value
     if isinstance(info, inspect.UnionType):
-        return _union(value, info, path, problems)
+        return _union(value, info, place)
     if isinstance(info, inspect.LiteralType):
-        return _literal(value, info, path, problems)
+        return _literal(value, info, place)
     if not _takes(info, value):
         kinds = " or ".join(_expected(info))
-        problems.append(
-            FieldError(
-                path=path, rule=f"{kinds}_type", message=f"must be {_article(kinds)}, not {_shown(value)}", given=value
-            )
-        )
+        place.refuse(f"{kinds}_type", f"must be {_article(kinds)}, not {_shown(value)}", value)
         return value if value is not None else _empty(info)
     if isinstance(info, inspect.StructType):
-        return _struct(value, info, path, problems)
+        return _struct(value, info, place)
     if isinstance(info, inspect.DictType):
-        _length(value, info, path, problems, "entries")
-        return {
-            key: _visit(item, info.value_type, f"{path}.{key}" if path else key, problems)
-            for key, item in value.items()
-        }
+        _length(value, info, place, "entries")
+        return {key: _visit(item, info.value_type, place.field(key)) for key, item in value.items()}
     if isinstance(info, inspect.TupleType):
         if len(value) != len(info.item_types):
-            message = f"must have {len(info.item_types)} items, not {len(value)}"
-            problems.append(FieldError(path=path, rule="length", message=message, given=value))
+            place.refuse("length", f"must have {len(info.item_types)} items, not {len(value)}", value)
             return value
-        return tuple(
-            _visit(item, t, f"{path}[{n}]", problems)
-            for n, (item, t) in enumerate(zip(value, info.item_types, strict=True))
-        )
+        pairs = enumerate(zip(value, info.item_types, strict=True))
+        return tuple(_visit(item, type_, place.item(number)) for number, (item, type_) in pairs)
     if isinstance(info, inspect.CollectionType):
-        _length(value, info, path, problems, "items")
-        return [_visit(item, info.item_type, f"{path}[{n}]", problems) for n, item in enumerate(value)]
+        _length(value, info, place, "items")
+        return [_visit(item, info.item_type, place.item(number)) for number, item in enumerate(value)]
     if isinstance(info, inspect.StrType):
-        _length(value, info, path, problems, "characters")
+        _length(value, info, place, "characters")
         if info.pattern is not None and not re.search(info.pattern, value):
-            message = f"must match the pattern {info.pattern}"
-            problems.append(FieldError(path=path, rule="string_pattern_mismatch", message=message, given=value))
+            place.refuse("string_pattern_mismatch", f"must match the pattern {info.pattern}", value)
         return value
     if isinstance(info, (inspect.IntType, inspect.FloatType)):
-        _range(value, info, path, problems)
+        _range(value, info, place)
         return float(value) if isinstance(info, inspect.FloatType) else int(value)
     return value
 
@@ -222,7 +228,7 @@ def _article(kinds: str) -> str:
     return kinds if kinds == "null" else f"an {kinds}" if kinds[0] in "aeiou" else f"a {kinds}"
 
 
-def _union(value: Any, info: inspect.UnionType, path: str, problems: list[FieldError]) -> Any:
+def _union(value: Any, info: inspect.UnionType, place: _Place) -> Any:
     """Take the branch that fits; if none does, report against the one that comes nearest."""
     nearest: tuple[Any, list[FieldError]] | None = None
     words: list[Any] = []
@@ -232,21 +238,20 @@ def _union(value: Any, info: inspect.UnionType, path: str, problems: list[FieldE
         if not _takes(branch, value):
             continue
         found: list[FieldError] = []
-        built = _visit(value, branch, path, found)
+        built = _visit(value, branch, _Place(place.path, found))
         if not found:
             return built
         if nearest is None or len(found) < len(nearest[1]):
             nearest = built, found
     if nearest is not None:
-        problems += nearest[1]
+        place.problems.extend(nearest[1])
         return nearest[0]
     kinds = " or ".join(_article(kind) for kind in dict.fromkeys(_expected(info)))
-    message = f"must be {kinds}, not {_shown(value)}"
-    problems.append(FieldError(path=path, rule="union_type", message=message, given=value, allowed=tuple(words)))
+    place.refuse("union_type", f"must be {kinds}, not {_shown(value)}", value, words)
     return value
 
 
-def _literal(value: Any, info: inspect.LiteralType, path: str, problems: list[FieldError]) -> Any:
+def _literal(value: Any, info: inspect.LiteralType, place: _Place) -> Any:
     for member in info.values:
         if member == value and not isinstance(value, bool):
             return member
@@ -254,34 +259,29 @@ def _literal(value: Any, info: inspect.LiteralType, path: str, problems: list[Fi
     if len(info.values) > 12:
         allowed += f" or one of {len(info.values) - 12} more"
     message = f"must be one of {allowed}"
-    if isinstance(value, str):
-        near = difflib.get_close_matches(value, [str(member) for member in info.values], n=1)
-        message += f"; did you mean {near[0]!r}?" if near else f", not {_shown(value)}"
-    else:
-        message += f", not {_shown(value)}"
-    problems.append(
-        FieldError(path=path, rule="literal_error", message=message, given=value, allowed=tuple(info.values))
-    )
+    near = difflib.get_close_matches(value, map(str, info.values), n=1) if isinstance(value, str) else []
+    message += f"; did you mean {near[0]!r}?" if near else f", not {_shown(value)}"
+    place.refuse("literal_error", message, value, info.values)
     return value
 
 
-def _struct(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> Any:
+def _struct(value: dict[str, Any], info: inspect.StructType, place: _Place) -> Any:
     fields: dict[str, Any] = {}
     if info.forbid_unknown_fields:
-        _unknown(value, info, path, problems)
+        _unknown(value, info, place)
     if info.tag_field is not None and value.get(info.tag_field) != info.tag:
-        _tag(value, info, path, problems)
+        _tag(value, info, place)
     for field in info.fields:
-        where = f"{path}.{field.encode_name}" if path else field.encode_name
-        if field.encode_name in value:
-            fields[field.name] = _visit(value[field.encode_name], field.type, where, problems)
+        name = field.encode_name
+        if name in value:
+            fields[field.name] = _visit(value[name], field.type, place.field(name))
         elif field.required:
-            problems.append(FieldError(path=where, rule="missing", message="is required"))
+            place.field(name).refuse("missing", "is required")
             fields[field.name] = _empty(field.type)
     return info.cls(**fields)
 
 
-def _unknown(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:
+def _unknown(value: dict[str, Any], info: inspect.StructType, place: _Place) -> None:
     """Report what is no field, with what was meant."""
     known = [field.encode_name for field in info.fields]
     for key in value:
@@ -290,43 +290,32 @@ def _unknown(value: dict[str, Any], info: inspect.StructType, path: str, problem
         near = difflib.get_close_matches(str(key), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         message = f"is not a field of {info.cls.__name__}{hint}"
-        where = f"{path}.{key}" if path else key
-        problem = FieldError(
-            path=where, rule="extra_forbidden", message=message, given=value[key], allowed=tuple(known)
-        )
-        problems.append(problem)
+        place.field(key).refuse("extra_forbidden", message, value[key], known)
 
 
-def _tag(value: dict[str, Any], info: inspect.StructType, path: str, problems: list[FieldError]) -> None:
+def _tag(value: dict[str, Any], info: inspect.StructType, place: _Place) -> None:
     """Report that this is another type's object."""
-    where = f"{path}.{info.tag_field}" if path else str(info.tag_field)
+    where = place.field(info.tag_field)
     if info.tag_field in value:
         given = value[info.tag_field]
-        message = f"must be {info.tag!r}, not {_shown(given)}"
-        problems.append(FieldError(path=where, rule="literal_error", message=message, given=given, allowed=(info.tag,)))
+        where.refuse("literal_error", f"must be {info.tag!r}, not {_shown(given)}", given, (info.tag,))
     else:
-        problems.append(FieldError(path=where, rule="missing", message=f"is required: it must be {info.tag!r}"))
+        where.refuse("missing", f"is required: it must be {info.tag!r}")
 
 
-def _length(value: Any, info: Any, path: str, problems: list[FieldError], unit: str) -> None:
+def _length(value: Any, info: Any, place: _Place, unit: str) -> None:
     size = len(value)
     if info.min_length is not None and size < info.min_length:
-        message = f"must have at least {info.min_length} {unit}, not {size}"
-        problems.append(FieldError(path=path, rule="sequence_too_short", message=message, given=value))
+        place.refuse("sequence_too_short", f"must have at least {info.min_length} {unit}, not {size}", value)
     if info.max_length is not None and size > info.max_length:
-        message = f"must have at most {info.max_length} {unit}, not {size}"
-        problems.append(FieldError(path=path, rule="sequence_too_long", message=message, given=value))
+        place.refuse("sequence_too_long", f"must have at most {info.max_length} {unit}, not {size}", value)
 
 
-def _range(value: float, info: inspect.IntType | inspect.FloatType, path: str, problems: list[FieldError]) -> None:
+def _range(value: float, info: inspect.IntType | inspect.FloatType, place: _Place) -> None:
     for attribute, rule, holds, text in _BOUNDS.values():
         bound: float | None = getattr(info, attribute)
         if bound is not None and not holds(value, bound):
-            problems.append(_out_of_range(value, rule, f"{text} {_number(bound)}", path))
-
-
-def _out_of_range(value: float, rule: str, wanted: str, path: str) -> FieldError:
-    return FieldError(path=path, rule=rule, message=f"must be {wanted}, not {_shown(value)}", given=value)
+            place.refuse(rule, f"must be {text} {_number(bound)}, not {_shown(value)}", value)
 
 
 def _number(value: float) -> str:
@@ -340,17 +329,17 @@ def _identity(item: Any) -> Any:
     return msgspec.json.encode(item, order="deterministic")
 
 
-def _check_more(value: Any, rules: Mapping[str, Any], path: str, problems: list[FieldError]) -> None:
+def _check_more(value: Any, rules: Mapping[str, Any], place: _Place) -> None:
     """The rules that msgspec carries but does not check. Each concerns values of one kind alone."""
     for keyword, (_, rule, holds, text) in _BOUNDS.items():
         bound: Any = rules.get(keyword)
         if bound is not None and _kind(value) in ("integer", "number") and not holds(value, bound):
-            problems.append(_out_of_range(value, rule, f"{text} {_number(bound)}", path))
+            place.refuse(rule, f"must be {text} {_number(bound)}, not {_shown(value)}", value)
     if rules.get("uniqueItems") is True and isinstance(value, list):
         seen: dict[Any, int] = {}
         for index, item in enumerate(sequence(value)):
             first = seen.setdefault(_identity(item), index)
             if first != index:
                 message = f"must not hold anything twice, but [{index}] is the same as [{first}]"
-                problems.append(FieldError(path=path, rule="unique_items", message=message, given=value))
+                place.refuse("unique_items", message, value)
                 return
