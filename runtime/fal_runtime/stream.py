@@ -105,6 +105,8 @@ def _refuse(name: str, response: Response, stream: Stream, output: Any, about: d
 
     Source: fal docs, "Model Errors", and "Workflow endpoints" for errors that carry the status of a step.
     """
+    if name != "error" and b'"error"' not in response.body and b'"detail"' not in response.body:
+        return  # without reading every event twice
     fields = mapping(json_or_none(response.body))
     known: Any = getattr(output, "__struct_encode_fields__", ())
     found = [field for field in ("error", "detail") if fields.get(field) and field not in known]
