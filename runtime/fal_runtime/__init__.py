@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fal_runtime.client import Client, configure
     from fal_runtime.lifecycle import Lifecycle
     from fal_runtime.queue import Completed, InProgress, Queued, Status
-    from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection, RealtimeOptions, Reconnected
+    from fal_runtime.realtime import AsyncRealtimeConnection, RealtimeConnection, Reconnected
     from fal_runtime.result import LogEntry, Result
     from fal_runtime.retry import Retry
     from fal_runtime.schema import json_schema
@@ -33,7 +33,7 @@ else:  # what a call needs is loaded by the first one, and what nobody names is 
             "client": ("Client", "configure"),
             "lifecycle": ("Lifecycle",),
             "queue": ("Completed", "InProgress", "Queued", "Status"),
-            "realtime": ("AsyncRealtimeConnection", "RealtimeConnection", "RealtimeOptions", "Reconnected"),
+            "realtime": ("AsyncRealtimeConnection", "RealtimeConnection", "Reconnected"),
             "result": ("LogEntry", "Result"),
             "retry": ("Retry",),
             "schema": ("json_schema",),
@@ -65,7 +65,6 @@ __all__ = [
     "OutputModel",
     "Queued",
     "RealtimeConnection",
-    "RealtimeOptions",
     "Reconnected",
     "Result",
     "Retry",
