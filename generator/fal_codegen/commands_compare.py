@@ -173,10 +173,17 @@ def check(
         raise _WrongUsageError("--used-by and --output are for the comparison that --against asks for")
     with _could_not_tell():
         project = find_project().changed(schemas=schemas, out=out, package=package)
-        selection = project.selection if project.file is not None else None
+        own = project.file is not None
+        selection = project.selection if own else None
         overrides = load_overrides(project.overrides)
         result, difference = run(
-            project.schemas, project.root, selection=selection, overrides=overrides, jobs=jobs, cold=cold
+            project.schemas,
+            project.root,
+            selection=selection,
+            models=project.models if own else None,
+            overrides=overrides,
+            jobs=jobs,
+            cold=cold,
         )
         if difference:
             click.echo(difference, nl=False)

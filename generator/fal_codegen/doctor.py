@@ -47,11 +47,6 @@ class Health:
         """The overrides that need somebody's attention."""
         return [finding for finding in self.findings if finding.code in _STALE]
 
-    @property
-    def fatal(self) -> list[Diagnostic]:
-        """Why endpoints have no module."""
-        return [finding for finding in self.findings if finding.fatal]
-
 
 def examine(schemas: Path, overrides: Overrides, own: Overrides, selection: Selection | None = None) -> Health:
     """Read all documents of a folder of schemas and tell what is wrong with them.

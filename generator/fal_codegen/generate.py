@@ -221,11 +221,14 @@ def check(
     root: Path,
     *,
     selection: Selection | None = None,
+    models: ModelKind | None = None,
     overrides: Overrides | None = None,
     jobs: int | None = None,
     cold: bool = False,
 ) -> tuple[Plan, str]:
     """Compare what is committed with what would be generated; return the plan and a unified diff, empty if none.
+
+    The selection and the kind of models are those that the package was generated with, unless others are given.
 
     Raises:
         CatalogError: as `plan` does, or if there is no generated package at `root`.
@@ -238,7 +241,7 @@ def check(
         schemas,
         root,
         selection=selection,
-        models=index.models,
+        models=models or index.models,
         overrides=overrides,
         package=index.package,
         jobs=jobs,

@@ -170,6 +170,16 @@ def test_an_override_changes_the_module_and_check_knows_it(run: Run) -> None:
     assert run("generate").exit_code == 1
 
 
+def test_check_holds_the_package_against_the_project_s_kind_of_models(run: Run) -> None:
+    assert run("generate", "--models", "pydantic").exit_code == 0
+    other = run("check")
+    assert other.exit_code == 1
+    assert "-from fal_runtime.pydantic_models import" in other.output
+    table = Path("pyproject.toml")
+    table.write_text(table.read_text() + 'models = "pydantic"\n')
+    assert run("check").exit_code == 0
+
+
 def test_doctor_says_what_is_wrong_and_what_is_corrected(run: Run) -> None:
     before = run("doctor")
     assert before.exit_code == 0
