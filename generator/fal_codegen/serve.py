@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import signal
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,8 +92,11 @@ def sandbox(
         try:
             server.start()
         except OSError as error:
-            text = f"cannot listen on port {port} of {host}: {error.strerror or error}; --port 0 takes a free one"
+            remedy = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+            text = f"cannot listen on port {port} of {host}: {error.strerror or error}{remedy}"
             raise click.ClickException(text) from error
+        # What ends a process politely (`kill`, a container's stop) ends it in good order, with the cassette written.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with server, _tape(server, record, replay):
             server.serve(announce)
 

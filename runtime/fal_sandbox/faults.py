@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypedDict
 
+from fal_sandbox.checks import check_headers, check_status
+
 Cut = Literal["half", "event", "character"]
 """Where an answer is cut: after half of it, in the middle of its second event, or inside a character."""
 
@@ -66,6 +68,18 @@ class Fault:
     close_code: int | None = None
     """For a websocket: the code to close it with after `frame`, when `after_frames` outputs have been sent."""
     after_frames: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a fault that cannot happen."""
+        if self.status is not None:
+            check_status("status", self.status, body=bool(self.body))
+        if self.outcome_status is not None:
+            check_status("outcome_status", self.outcome_status)
+        check_headers(self.headers)
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times is {self.times}; it counts requests, from 1")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability is {self.probability}; it is from 0 to 1")
 
     @property
     def replaces(self) -> bool:

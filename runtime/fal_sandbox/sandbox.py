@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from fal_sandbox.addresses import Addresses
 from fal_sandbox.cassettes import Cassette, CassetteError
 from fal_sandbox.catalog import Catalog, default_catalog_path
+from fal_sandbox.checks import check_headers, check_status
+from fal_sandbox.endpoints import EndpointId
 from fal_sandbox.faults import Fault, FaultOptions
 from fal_sandbox.jobs import LOG_WINDOW_SECONDS
 from fal_sandbox.latency import Latency
@@ -308,8 +310,13 @@ class Sandbox:
 
         Raises:
             TypeError: for an endpoint that is none, or a binary stream of anything but bytes.
-            ValueError: for times below one.
+            ValueError: for an id that no endpoint can have, a status or a header that no answer can have, or times below one.
         """
+        endpoint_id = EndpointId.parse(_id_of(endpoint))
+        if endpoint_id is None:
+            raise ValueError(f"{_id_of(endpoint)!r} is no endpoint's id; ids look like 'fal-ai/flux/dev'")
+        check_status("status", status)
+        check_headers(headers or {})
         if times is not None and times < 1:
             raise ValueError(f"times is {times}; it counts requests, from 1")
         if stream_type != EVENT_STREAM and not all(isinstance(part, bytes) for part in stream or ()):
@@ -331,7 +338,7 @@ class Sandbox:
             session_timeout=session_timeout,
             times=times,
         )
-        self._state.models.program(_id_of(endpoint), programme)
+        self._state.models.program(str(endpoint_id), programme)
 
     def fail(
         self, fault: str | Fault, target: object = None, *, on: str | None = None, **changes: Unpack[FaultOptions]

@@ -61,9 +61,9 @@ def running(
                 process.kill()
 
 
-def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
+def interrupted(process: subprocess.Popen[str], by: signal.Signals = signal.SIGINT) -> tuple[int, str]:
     """How a process ends that is sent Ctrl-C, and what it says on standard error."""
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     _, complaints = process.communicate(timeout=30)
     return process.returncode, complaints
 
@@ -110,6 +110,13 @@ def test_ctrl_c_does_not_wait_for_slow_models(catalog: Path) -> None:
             assert interrupted(process) == (0, "")
 
 
+def test_a_polite_end_is_one_in_good_order(catalog: Path, tmp_path: Path) -> None:
+    cassette, key = tmp_path / "session.json", "11112222-live:aaaabbbbccccdddd"
+    with Sandbox(catalog, key=key) as live, running("--port", "0", "--record", cassette, env=live.environment()) as one:
+        assert interrupted(one[0], signal.SIGTERM) == (0, "")
+    assert cassette.exists()
+
+
 def test_other_machines_are_let_in_only_when_told(catalog: Path) -> None:
     with running("--port", "0", "--catalog", catalog, "--host", "0.0.0.0") as (process, told):
         assert told["FAL_RUN_URL"].startswith("http://127.0.0.1:")
@@ -120,7 +127,12 @@ def test_other_machines_are_let_in_only_when_told(catalog: Path) -> None:
 def test_a_port_in_use_is_named(catalog: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"cannot listen on port {port} of 127.0.0.1" in refused("--port", port, "--catalog", catalog)
+        told = refused("--port", port, "--catalog", catalog)
+        assert f"cannot listen on port {port} of 127.0.0.1" in told
+        assert "--port 0 takes a free one" in told
+    elsewhere = refused("--host", "192.0.2.1", "--port", "0", "--catalog", catalog)
+    assert "cannot listen on port 0 of 192.0.2.1" in elsewhere
+    assert "--port 0" not in elsewhere
 
 
 @pytest.mark.parametrize("latency", ["slow", "-1", "nan", "inf"])

@@ -337,14 +337,47 @@ def test_everything_can_be_done_over_http(sandbox: Sandbox, http: httpx.Client) 
     assert json.loads(made["body"])["payload"] == {"text": "x"}
     control("webhooks/rotate", keep=False)
     assert listed("uploads") == listed("deliveries") == []
-    for path, given in {
-        "respond": {"output": 1},
-        "fail": {"fault": "nothing"},
-        "clock": {"advance": -1},
-        "clock/": {},
-        "webhooks/redeliver": {"request_id": "x"},
-    }.items():
-        assert 400 <= httpx.post(f"{sandbox.url}/sandbox/{path}", json=given, trust_env=False).status_code < 500
-    assert httpx.post(f"{sandbox.url}/sandbox/fail", content=b"{", trust_env=False).status_code == 422
-    control("reset")
+    # Without a content type, as curl sends it.
+    assert httpx.post(f"{sandbox.url}/sandbox/reset", content=b"{}", trust_env=False).status_code == 200
     assert (sandbox.requests, sandbox.admitted) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "complaint"),
+    [
+        ("respond", b'{"output": 1}', "'endpoint' is missing"),
+        (
+            "respond",
+            b'{"endpoint": "a/b", "outputs": 1}',
+            "there is no 'outputs', but: endpoint, output, status, headers",
+        ),
+        ("respond", b'{"endpoint": "a/b", "run_seconds": "long"}', "'run_seconds': Expected `float | null`, got `str`"),
+        ("respond", b'{"endpoint": "a/b", "status": 42}', "status is 42; a status is from 200 to 599"),
+        ("respond", b'{"endpoint": "a/b", "status": 204}', "no body goes with that"),
+        ("respond", b'{"endpoint": "a/b", "headers": {"a b": "c"}}', "'a b' is no name of a header"),
+        ("respond", b'{"endpoint": "a/b", "headers": {"a": "b\\nc"}}', "the header a cannot be"),
+        ("respond", b'{"endpoint": "a"}', "'a' is no endpoint's id; ids look like"),
+        ("respond", b'{"endpoint": 5}', "5 is no endpoint; give an id"),
+        ("respond", b"[1]", "the body is a JSON object"),
+        ("fail", b"{}", "'fault' is missing"),
+        ("fail", b'{"fault": "nothing"}', "there is no fault 'nothing', but: reset-early, "),
+        ("fail", b'{"fault": "nginx-502", "on": "x"}', "there is no scope 'x', but: any, submit"),
+        ("fail", b'{"fault": "nginx-502", "twice": 1}', "there is no 'twice', but: fault, target, on, method, times"),
+        ("fail", b'{"fault": {"stats": 418}}', "there is no 'stats', but: path, method, times"),
+        ("fail", b'{"fault": {"status": "418"}}', "'status': Expected `int | null`, got `str`"),
+        ("fail", b'{"fault": {"times": 0}}', "times is 0; it counts requests"),
+        ("fail", b'{"fault": {"probability": 2}}', "probability is 2; it is from 0 to 1"),
+        ("fail", b"{", "json_invalid"),
+        ("clock", b"{}", "'advance' is missing"),
+        ("clock", b'{"advance": "1"}', "'advance': Expected `float`, got `str`"),
+        ("clock", b'{"advance": -1}', "the clock cannot be moved by -1 seconds"),
+        ("reset", b'{"all": true}', "there is no 'all', but: nothing"),
+        ("webhooks/redeliver", b'{"request_id": "x"}', "no job x with a webhook"),
+        ("webhooks/request", b'{"outputs": 1}', "there is no 'outputs', but: output, status"),
+        ("webhooks/rotate", b'{"keep": 1}', "'keep': Expected `bool`, got `int`"),
+    ],
+)
+def test_what_cannot_be_done_over_http_is_named(sandbox: Sandbox, path: str, given: bytes, complaint: str) -> None:
+    response = httpx.post(f"{sandbox.url}/sandbox/{path}", content=given, trust_env=False)
+    assert response.status_code == 422
+    assert complaint in str(response.json()["detail"])
