@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from docs.pages import PAGES, ROOT, Block, anchors, blocks, links
 from fal_sandbox import Sandbox
+from pages import PAGES, ROOT, Block, anchors, blocks, links
 
 NOT_RUN = ("pip install", "python -m venv", "git clone", "cd ", "export ", "scripts/", "pytest", "uv ", "npm ")
 """How commands start that set a machine up, or that run what other tests run."""

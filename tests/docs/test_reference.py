@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from docs.pages import ROOT
+from pages import ROOT
 
 PROGRAM = ROOT / "scripts" / "reference.py"
 WRONG = '''

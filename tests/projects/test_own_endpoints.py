@@ -17,11 +17,11 @@ from typing import Any
 import click.testing
 import pytest
 
-from docs.pages import ROOT, blocks, links
 from fal_codegen.cli import cli
 from fal_codegen.lock import LOCK_NAME, read_lock
 from fal_codegen.write import existing
 from fal_sandbox import Sandbox
+from pages import ROOT, blocks, links
 from private_app import DOCUMENT
 
 HERE = Path(__file__).resolve().parent

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 __all__ = ["PAGES", "ROOT", "Block", "anchors", "blocks", "links"]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 _ROOMS = ("", "runtime", "generator", "generated", "templates", "tests", "tests/projects", "scripts")
 PAGES = sorted(page for room in _ROOMS for page in (ROOT / room).glob("*.md"))
 
