@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fal_sandbox.storage import BadUpload
 from fal_sandbox.validation import field_error
+
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class BadBody(Exception):
@@ -63,6 +66,28 @@ def cacheable(request: Request, response: Response) -> Response:
         return Response(status_code=304, headers={"etag": tag})
     response.headers["etag"] = tag
     return response
+
+
+def guarded(handler: Handler, admitted: Callable[[Request], bool], refusal: str) -> Handler:
+    """A handler that answers only those who are admitted, and says what is wrong with a body or an upload.
+
+    Args:
+        handler: what answers.
+        admitted: judges a request.
+        refusal: what the others are told.
+    """
+
+    async def checked(request: Request) -> Response:
+        if not admitted(request):
+            return json_response({"detail": refusal}, 401)
+        try:
+            return await handler(request)
+        except BadBody as error:
+            return json_response({"detail": error.detail}, 422)
+        except BadUpload as error:
+            return json_response({"detail": str(error)}, 400)
+
+    return checked
 
 
 def _finite(text: str) -> float:

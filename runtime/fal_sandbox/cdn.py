@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -16,12 +16,10 @@ from starlette.routing import BaseRoute, Route
 
 from fal_sandbox.auth import bears_cdn_token
 from fal_sandbox.blobs import Blob
-from fal_sandbox.bodies import BadBody, json_response, read_json
+from fal_sandbox.bodies import Handler, guarded, json_response, read_json
 from fal_sandbox.files import FileSpec
 from fal_sandbox.state import State
-from fal_sandbox.storage import BadUpload, StoredFile, lifecycle_of
-
-Handler = Callable[[Request], Awaitable[Response]]
+from fal_sandbox.storage import StoredFile, lifecycle_of
 
 _THUMBNAIL = (512, 288)
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable", "accept-ranges": "bytes"}
@@ -65,17 +63,10 @@ class CdnService:
         ]
 
     def _checked(self, handler: Handler) -> Handler:
-        async def checked(request: Request) -> Response:
-            if not bears_cdn_token(self._state, request) and not self._is_signed(request):
-                return json_response({"detail": "The token or the signature is not valid, or no longer"}, 401)
-            try:
-                return await handler(request)
-            except BadBody as error:
-                return json_response({"detail": error.detail}, 422)
-            except BadUpload as error:
-                return json_response({"detail": str(error)}, 400)
+        def admitted(request: Request) -> bool:
+            return bears_cdn_token(self._state, request) or self._is_signed(request)
 
-        return checked
+        return guarded(handler, admitted, "The token or the signature is not valid, or no longer")
 
     def _is_signed(self, request: Request) -> bool:
         """Whether the URL, or the beginning of its path, has been signed for use now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -11,13 +10,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from fal_sandbox.auth import credentials
-from fal_sandbox.bodies import BadBody, json_response, read_json
+from fal_sandbox.bodies import BadBody, Handler, guarded, json_response, read_json
 from fal_sandbox.cdn import signed
 from fal_sandbox.state import State
 from fal_sandbox.storage import BadUpload, StoredFile, lifecycle_of
 from fal_sandbox.validation import field_error
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 _CDN, _GCS = "fal-cdn-v3", "gcs"
 _MAX_TOKEN_SECONDS = 86_400.0
@@ -46,17 +43,10 @@ class RestService:
         ]
 
     def _keyed(self, handler: Handler) -> Handler:
-        async def checked(request: Request) -> Response:
-            if credentials(request, self._state.key) != "valid":
-                return json_response({"detail": "Authentication is required to access this endpoint."}, 401)
-            try:
-                return await handler(request)
-            except BadBody as error:
-                return json_response({"detail": error.detail}, 422)
-            except BadUpload as error:
-                return json_response({"detail": str(error)}, 400)
+        def admitted(request: Request) -> bool:
+            return credentials(request, self._state.key) == "valid"
 
-        return checked
+        return guarded(handler, admitted, "Authentication is required to access this endpoint.")
 
     async def _jwks(self, request: Request) -> Response:
         return json_response(self._state.webhook_keys.jwks(), headers={"cache-control": "public, max-age=86400"})
