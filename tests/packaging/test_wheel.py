@@ -57,7 +57,7 @@ def test_the_metadata_say_what_the_project_says(built: Built, installed: Install
     assert found.metadata["License-Expression"] == "MIT"
     assert set(found.metadata.get_all("Provides-Extra") or []) == set(EXTRAS)
     needed = [each for each in found.requires or [] if "extra ==" not in each]
-    assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "msgspec", "sniffio"]
+    assert sorted(re.split(r"[<>=]", each)[0] for each in needed) == ["httpx", "httpx-sse", "msgspec", "sniffio"]
     entries = {(entry.group, entry.name, entry.value) for entry in found.entry_points}
     assert entries == {
         ("console_scripts", "fal-bindings", "fal_codegen.__main__:main"),
