@@ -25,7 +25,7 @@ MAX_FILE_BYTES = 5 * 2**20
 SCRUBBED = "SCRUBBED"
 
 _VERSION = 1
-_REMEDY = "record it with `pytest --fal-record` or Sandbox.record"
+_REMEDY = "record it with `pytest --fal-record`, `fal-bindings sandbox --record` or Sandbox.record"
 _MIN_SECRET = 6
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}")
 _TOKEN = re.compile(r'("(?:[a-z_]*token)"\s*:\s*)"[^"]*"')
