@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,13 +52,13 @@ def _classified() -> Generator[None, None, None]:
     """Tell what a failure means for the request: did any of it leave?"""
     try:
         yield
-    except (PyreqwestError, ValueError) as error:
+    except PyreqwestError as error:
         raise _meaning(error) from error
 
 
-def _meaning(error: Exception) -> NotSent | Unanswered:
+def _meaning(error: PyreqwestError) -> NotSent | Unanswered:
     if not isinstance(error, DetailedPyreqwestError):
-        return NotSent(type(error).__name__)  # the URL or a header could not be read
+        return Unanswered(type(error).__name__)
     causes = [cause["message"] for cause in (error.details or {}).get("causes") or ()]
     text = causes[-1] if causes else type(error).__name__
     return NotSent(text) if _CONNECTING in causes else Unanswered(text)
@@ -77,7 +77,10 @@ def _key(request: Request) -> tuple[float, float | None, bool]:
 
 
 def _built(client: Any, request: Request) -> Any:
-    builder = client.request(request.method, request.url).headers(request.headers)
+    try:
+        builder = client.request(request.method, request.url).headers(request.headers)
+    except ValueError as error:  # only here: once it is sent, a value that cannot be read says nothing about sending
+        raise NotSent(type(error).__name__) from error
     if request.total is not None:
         builder = builder.timeout(timedelta(seconds=request.total))
     return builder if request.body is None else builder.body_bytes(request.body)
@@ -89,7 +92,15 @@ def _streams_its_body(request: Request) -> bool:
 
 
 def _headers(response: BaseResponse) -> dict[str, str]:
-    return dict(response.headers.items())
+    """An answer's headers; one whose value is no text is left out, for the answer may have been paid for."""
+    try:
+        return dict(response.headers.items())
+    except ValueError:
+        found: dict[str, str] = {}
+        for name in response.headers:
+            with suppress(ValueError):
+                found[name] = response.get_header(name) or ""
+        return found
 
 
 class _Worker:
@@ -146,7 +157,8 @@ class _Clients:
     def send(self, request: Request) -> Response:
         with _classified():
             response = _built(self.get(request), request).build().send()
-            return Response(status=response.status, headers=_headers(response), body=response.bytes().to_bytes())
+            body = response.bytes().to_bytes()
+        return Response(status=response.status, headers=_headers(response), body=body)
 
 
 class BlockingPyreqwest:
@@ -275,7 +287,7 @@ class AsyncPyreqwest:
         try:
             response = await _cancellable(_built(self._client(request), request).build().send())
             body = await _cancellable(response.bytes())
-        except (PyreqwestError, ValueError) as error:
+        except PyreqwestError as error:
             raise _meaning(error) from error
         return Response(status=response.status, headers=_headers(response), body=body.to_bytes())
 

@@ -987,3 +987,33 @@ def test_a_cancelled_task_cancels_even_what_was_just_being_submitted(sandbox: Sa
     error = asyncio.run(main())
     assert "cancelling it answered" in error.__notes__[0]
     assert [request.method for request in sandbox.requests] == ["POST", "PUT"]
+
+
+def test_a_header_that_is_no_text_costs_no_result_and_no_second_run(call: Caller, sandbox: Sandbox) -> None:
+    posts: list[int] = []
+    answer = (
+        b"HTTP/1.1 200 OK\r\nx-odd: caf\xe9\r\nx-fal-request-id: 7\r\ncontent-length: 16\r\n\r\n" + b'{"text":"hello"}'
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def listen() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    posts.append(1)
+                    while b'"prompt"' not in connection.recv(65536):
+                        pass
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        client = Client(urls={"run": f"http://127.0.0.1:{listener.getsockname()[1]}"}, retry=Retry(base=0.01))
+        result = _perform(call, "run", client)
+        call.close(client)
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert (result.data, result.request_id) == (Output(text="hello"), "7")
+    assert len(posts) == 1
