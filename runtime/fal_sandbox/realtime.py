@@ -93,10 +93,10 @@ class _Session:
 
     async def serve(self) -> None:
         """Answer until the client leaves, is silent for too long, or something goes wrong."""
+        if await self._struck():  # before anything is taken in
+            return
         tasks = [asyncio.create_task(work) for work in (self._read(), self._work(), self._watch())]
         try:
-            if self._fault is not None and await self._struck():
-                return
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             ended = next(task for task in tasks if task in done)
             ended.result()
@@ -138,7 +138,7 @@ class _Session:
             value = self._inputs.popleft()
             await self._answer(value)
             self._answered += 1
-            if self._fault is not None and await self._struck():
+            if await self._struck():
                 return
             self._last = self._state.pulse.now()
             self._busy = False
