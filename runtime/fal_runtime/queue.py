@@ -29,7 +29,7 @@ from fal_runtime.errors import (
 )
 from fal_runtime.result import LogEntry, Result, build_output
 from fal_runtime.retry import Deadline
-from fal_runtime.sse import is_event_stream, server_sent_events
+from fal_runtime.sse import Event, is_event_stream, server_sent_events
 from fal_runtime.transport import Response, Unanswered, drive, lower
 from fal_runtime.values import json_or_none, mapping, sequence
 
@@ -361,10 +361,9 @@ async def _streamed(
             return
         async with aclosing(server_sent_events(stream, lambda: clocks.left(patience))) as arriving:
             async for event in arriving:
-                fields = mapping(json_or_none(event.data))
-                if not isinstance(fields.get("status"), str):
+                status_ = _said(event, job)
+                if status_ is None:
                     return
-                status_ = read_status(fields, job)
                 yield status_
                 if isinstance(status_, Completed):
                     return
@@ -372,6 +371,12 @@ async def _streamed(
         logger.info("%s: the status stream broke off (%s)", job.request_id, error)
     finally:
         await stream.close()
+
+
+def _said(event: Event, job: Job) -> Status | None:
+    """The status in an event, if there is one."""
+    fields = mapping(json_or_none(event.data))
+    return read_status(fields, job) if isinstance(fields.get("status"), str) else None
 
 
 async def fetch(channel: Channel, job: Job, end: Completed) -> Result[Any]:

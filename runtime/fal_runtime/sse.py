@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import functools
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from fal_runtime.transport import Stream, Unanswered
 
+if TYPE_CHECKING:
+    import httpx
+    from httpx_sse import ServerSentEvent
+
 __all__ = ["Event", "is_event_stream", "server_sent_events"]
+
+_EMPTY_LINES = (b"\n\n", b"\r\r", b"\n\r")
+"""How a line that is empty, and so the end of an event, shows. Of `\r\n\r\n`, the last byte may stay for the next."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -36,25 +45,46 @@ async def server_sent_events(
     Raises:
         Unanswered: if the connection breaks, ends in the middle of an event, or nothing comes in time.
     """
-    import httpx
+    parts: list[bytes] = []
+    last: bytes | None = None
+    async with aclosing(stream.chunks(left)) as chunks:
+        async for chunk in chunks:
+            if last is None:
+                chunk, last = chunk.removeprefix(b"\xef\xbb\xbf"), b""
+            at = max(map((last + chunk).rfind, _EMPTY_LINES))
+            if at < 0:
+                parts.append(chunk)
+                last = chunk[-1:] or last
+                continue
+            end = at + 2 - len(last)
+            block, parts, last = b"".join([*parts, chunk[:end]]), [chunk[end:]], chunk[-1:]
+            for event in _parsed(block):
+                if event.data:
+                    yield Event(event.event, event.data.encode())
+    if b"".join(parts).strip():
+        raise Unanswered("it ended in the middle of an event")
+
+
+def _parsed(block: bytes) -> Iterator[ServerSentEvent]:
+    """The events in a text that ends with one. Whoever waits for the next one holds no parser meanwhile."""
     from httpx_sse import EventSource
 
-    arrived, tail = False, b""
+    return EventSource(_vessel()(block)).iter_sse()
 
-    async def watched() -> AsyncGenerator[bytes, None]:
-        nonlocal arrived, tail
-        async with aclosing(stream.chunks(left)) as chunks:
-            async for chunk in chunks:
-                chunk = chunk if arrived else chunk.removeprefix(b"\xef\xbb\xbf")
-                arrived, tail = True, (tail + chunk)[-4:]
-                yield chunk
 
-    # Only a vessel for the parser: whatever spoke HTTP, the bytes reach it the same way.
-    vessel = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=watched())
-    async with aclosing(EventSource(vessel).aiter_sse()) as events:
-        async for event in events:
-            if event.data:
-                yield Event(event.event, event.data.encode())
-    # An event ends with an empty line, and a parser has to drop one that does not.
-    if not tail.replace(b"\r\n", b"\n").replace(b"\r", b"\n").endswith(b"\n\n") and tail.strip():
-        raise Unanswered("it ended in the middle of an event")
+@functools.cache
+def _vessel() -> Callable[[bytes], httpx.Response]:
+    """What the parser takes bytes from, whatever it was that spoke HTTP."""
+    import httpx
+
+    headers = httpx.Headers({"content-type": "text/event-stream"})
+
+    class Vessel(httpx.Response):
+        def __init__(self, block: bytes) -> None:
+            super().__init__(200, headers=headers)
+            self._block = block
+
+        def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
+            yield self._block.decode(errors="replace")
+
+    return Vessel
