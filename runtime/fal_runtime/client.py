@@ -465,7 +465,8 @@ class Channel:
         """Send a request once, and tell by the rule what came of it."""
         doubt = ": the request may be running, so it was not sent again"
         try:
-            answer = await self._reach(send, request)
+            backup = _backup(request.url)
+            answer = await (send(request) if backup is None else self._reach(send, request, backup))
         except NotSent as error:
             failure: FalError = NoConnectionError(f"{_host(request)} could not be reached ({error})", **about)
             failure.__cause__ = error.__cause__
@@ -492,11 +493,8 @@ class Channel:
             return _Outcome(answer=answer, failure=failure)
         return _Outcome(answer=answer)
 
-    async def _reach(self, send: Callable[[Request], Awaitable[Any]], request: Request) -> Any:
-        """Send a request; if its service is out of reach and has a backup, once more to that."""
-        backup = _backup(request.url)
-        if backup is None:
-            return await send(request)
+    async def _reach(self, send: Callable[[Request], Awaitable[Any]], request: Request, backup: str) -> Any:
+        """Send a request; if its service is out of reach, once more to the backup."""
         wait = min(request.connect_timeout, BACKUP_CONNECT_TIMEOUT)
         try:
             return await send(msgspec.structs.replace(request, connect_timeout=wait))
@@ -575,7 +573,8 @@ def _usable(client: Client | None) -> Client:
     """A call's client; if it is given none, the default one, which is made from the environment on first use."""
     global _default
     if client is not None:
-        check({"client": client})
+        if type(client) is not Client:
+            check({"client": client})
         return client
     if _default is None:
         _default = Client()

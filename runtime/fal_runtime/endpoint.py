@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection as BlockingSocket
 
     from fal_runtime import client as clients
-    from fal_runtime import inputs, queue, retry, transport
+    from fal_runtime import file_inputs, inputs, queue, retry, transport
     from fal_runtime import options as rules
     from fal_runtime import run as runs
     from fal_runtime import stream as streams
@@ -26,6 +26,7 @@ else:  # loaded by the first call, so that a module costs little more than its t
     from fal_runtime.packages import LazyModule
 
     clients = LazyModule("fal_runtime.client")
+    file_inputs = LazyModule("fal_runtime.file_inputs")
     inputs = LazyModule("fal_runtime.inputs")
     queue = LazyModule("fal_runtime.queue")
     retry = LazyModule("fal_runtime.retry")
@@ -235,10 +236,9 @@ class Verbs(Generic[I, O_co, R_co, P]):
         self, operation: Callable[..., Awaitable[T]], channel: Channel, input: Any, options: Mapping[str, Any]
     ) -> T:
         """Check the input, upload the files in it, and do an operation with the options that concern the wire."""
-        from fal_runtime.file_inputs import Files
-
-        rules.check(options, endpoint_id=self.id)
-        wire, files = {name: value for name, value in options.items() if value is not None}, Files()
+        wire, files = {name: value for name, value in options.items() if value is not None}, file_inputs.Files()
+        if options:
+            rules.check(options, endpoint_id=self.id)
         extra, validate = wire.pop("extra", None), wire.pop("validate", True)
         wire.pop("client", None)
         body = inputs.build_body(

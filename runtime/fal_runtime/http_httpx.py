@@ -9,12 +9,12 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.request import getproxies
 
 import httpx
 
-from fal_runtime.transport import Body, NotSent, Request, Response, Stream, Unanswered, iterate, whole
+from fal_runtime.transport import Body, NotSent, Request, Response, Shares, Stream, Unanswered, iterate, whole
 
 __all__ = ["AsyncHttpx", "BlockingHttpx"]
 
@@ -61,54 +61,8 @@ def _settings(transport: Callable[..., Any]) -> dict[str, Any]:
     return {"transport": transport(limits=limits, verify=_tls(), socket_options=_keepalive())}
 
 
-C = TypeVar("C", httpx.Client, httpx.AsyncClient)
-
 _SHARE = 16
 """How many requests one client has in flight: what its pool does for each grows with all of them."""
-
-
-class _Share(Generic[C]):
-    """A client and the requests that it has in flight."""
-
-    __slots__ = ("busy", "client")
-
-    def __init__(self, client: C) -> None:
-        self.client: C = client
-        self.busy = 0
-
-
-class _Shares(Generic[C]):
-    """As many clients as there are requests in flight for, or the one that the caller keeps and closes."""
-
-    def __init__(self, given: C | None, make: Callable[[], C]) -> None:
-        self.own = given is None
-        self._make: Callable[[], C] = make
-        self._shares: list[_Share[C]] = [] if given is None else [_Share(given)]
-        self._lock = threading.Lock()
-
-    def take(self) -> _Share[C]:
-        """A client for one more request."""
-        with self._lock:
-            for share in self._shares:
-                if share.busy < _SHARE or not self.own:
-                    break
-            else:
-                share = _Share[C](self._make())
-                self._shares.append(share)
-            share.busy += 1
-            return share
-
-    def give(self, share: _Share[C]) -> None:
-        """The request is over."""
-        with self._lock:
-            share.busy -= 1
-
-    def drop(self) -> list[C]:
-        """Our own clients, to be closed; the next request gets a new one."""
-        with self._lock:
-            dropped = [share.client for share in self._shares] if self.own else []
-            self._shares = [] if self.own else self._shares
-            return dropped
 
 
 @functools.lru_cache(maxsize=128)
@@ -231,7 +185,7 @@ class BlockingHttpx:
     """`Http` in the calling thread, by `httpx.Client`s of our own or by one that the caller keeps and closes."""
 
     def __init__(self, client: httpx.Client | None = None) -> None:
-        self._shares = _Shares[httpx.Client](client, self._client)
+        self._shares = Shares[httpx.Client](client, self._client, _SHARE)
 
     def _client(self) -> httpx.Client:
         client = httpx.Client(**_settings(httpx.HTTPTransport))
@@ -262,8 +216,8 @@ class AsyncHttpx:
     """`Http` on the running event loop, by `httpx.AsyncClient`s of our own or by one that the caller keeps and closes."""
 
     def __init__(self, client: httpx.AsyncClient | None = None) -> None:
-        self._shares = _Shares[httpx.AsyncClient](
-            client, lambda: httpx.AsyncClient(**_settings(httpx.AsyncHTTPTransport))
+        self._shares = Shares[httpx.AsyncClient](
+            client, lambda: httpx.AsyncClient(**_settings(httpx.AsyncHTTPTransport)), _SHARE
         )
 
     async def open(self, request: Request) -> Stream:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
@@ -18,7 +19,7 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import BaseResponse
 from pyreqwest.response import Response as AsyncResponse
 
-from fal_runtime.transport import NotSent, Request, Response, Stream, Unanswered
+from fal_runtime.transport import NotSent, Request, Response, Shares, Stream, Unanswered
 
 if TYPE_CHECKING:
     from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
@@ -64,30 +65,51 @@ def _meaning(error: PyreqwestError) -> NotSent | Unanswered:
     return NotSent(text) if _CONNECTING in causes else Unanswered(text)
 
 
+_SILENCE = timedelta(seconds=30)
+"""After which a connection that is in use is asked whether the other side is still there, and one that is not is closed."""
+
+
 def _configured(builder: Any, request: Request) -> Any:
     builder = builder.follow_redirects(request.follow_redirects).referer(False)
     builder = builder.connect_timeout(timedelta(seconds=request.connect_timeout))
-    builder = builder.tcp_keepalive(timedelta(seconds=30)).pool_idle_timeout(timedelta(seconds=30))
-    return builder if request.timeout is None else builder.read_timeout(timedelta(seconds=request.timeout))
+    return builder.tcp_keepalive(_SILENCE).pool_idle_timeout(_SILENCE)
 
 
-def _key(request: Request) -> tuple[float, float | None, bool]:
+def _speaking_http2(request: Request, known: bool) -> Client:
+    """A client that speaks HTTP/2 if the server does, or that need not ask."""
+    builder: ClientBuilder = _configured(ClientBuilder(), request)
+    builder = builder.http2_keep_alive_interval(_SILENCE).http2_keep_alive_timeout(_SILENCE)
+    return (builder.http2_prior_knowledge() if known else builder.http2(True)).build()
+
+
+def _origin(request: Request) -> str:
+    return request.url[: request.url.find("/", 8)]
+
+
+def _key(request: Request) -> tuple[float, bool]:
     """What is set for a whole client: requests that agree in it share one."""
-    return request.connect_timeout, request.timeout, request.follow_redirects
+    return request.connect_timeout, request.follow_redirects
 
 
-def _built(client: Any, request: Request) -> Any:
+def _seconds(request: Request) -> float | None:
+    """For how long a whole exchange may take: a short answer that is awaited in silence comes at once or not at all."""
+    if request.timeout is None or request.total is None:
+        return request.total if request.timeout is None else request.timeout
+    return min(request.timeout, request.total)
+
+
+def _built(client: Any, request: Request, seconds: float | None) -> Any:
     try:
         builder = client.request(request.method, request.url).headers(request.headers)
     except ValueError as error:  # only here: once it is sent, a value that cannot be read says nothing about sending
         raise NotSent(type(error).__name__) from error
-    if request.total is not None:
-        builder = builder.timeout(timedelta(seconds=request.total))
+    if seconds is not None:
+        builder = builder.timeout(timedelta(seconds=seconds))
     return builder if request.body is None else builder.body_bytes(request.body)
 
 
 def _streams_its_body(request: Request) -> bool:
-    """Whether the body is read while it is sent: `pyreqwest` would take the time of that for the server's silence."""
+    """Whether the body is read while it is sent: `httpx` limits the time for each piece of it, and costs no more here."""
     return request.body is not None and not isinstance(request.body, bytes)
 
 
@@ -156,7 +178,7 @@ class _Clients:
 
     def send(self, request: Request) -> Response:
         with _classified():
-            response = _built(self.get(request), request).build().send()
+            response = _built(self.get(request), request, _seconds(request)).build().send()
             body = response.bytes().to_bytes()
         return Response(status=response.status, headers=_headers(response), body=body)
 
@@ -229,9 +251,13 @@ async def _cancellable(waiting: Awaitable[T], undo: Callable[[], Awaitable[Any]]
 
 
 class _AsyncStream:
-    def __init__(self, request: StreamRequest, response: AsyncResponse) -> None:
+    def __init__(
+        self, request: StreamRequest, response: AsyncResponse, idle: float | None, over: Callable[[], None]
+    ) -> None:
         self._request = request
         self._response = response
+        self._idle = idle
+        self._over = over
         self._open = True
         self.status = response.status
         self.headers = _headers(response)
@@ -242,8 +268,9 @@ class _AsyncStream:
         reader = self._response.body_reader
         with _classified():
             while True:
+                wait = left() if left is not None else None
                 try:
-                    async with asyncio.timeout(left() if left is not None else None):
+                    async with asyncio.timeout(self._idle if wait is None else wait):
                         chunk = await _cancellable(reader.read_chunk())
                 except TimeoutError as error:
                     if isinstance(error, PyreqwestError):
@@ -256,14 +283,29 @@ class _AsyncStream:
     async def close(self) -> None:
         if self._open:
             self._open = False
-            await self._request.__aexit__(None, None, None)
+            try:
+                await self._request.__aexit__(None, None, None)
+            finally:
+                self._over()
+
+
+_SHARE = 90
+"""How many requests one client has in flight. They share a connection if the server speaks HTTP/2, and there, most servers
+let those after the hundredth wait."""
 
 
 class AsyncPyreqwest:
-    """`Http` on the running event loop. Bodies that are read while they are sent go by `httpx`."""
+    """`Http` on the running event loop. Bodies that are read while they are sent go by `httpx`.
+
+    Over TLS it speaks HTTP/2 with servers that do, so that a thousand jobs are waited for over a dozen connections.
+    """
 
     def __init__(self) -> None:
-        self._clients: dict[Any, Client] = {}
+        import asyncio
+
+        self._asyncio = asyncio
+        self._clients: dict[Any, Shares[Client]] = {}
+        self._http2: set[str] = set()
         self._httpx: AsyncHttpx | None = None
 
     @property
@@ -274,33 +316,71 @@ class AsyncPyreqwest:
             self._httpx = AsyncHttpx()
         return self._httpx
 
-    def _client(self, request: Request) -> Client:
-        key = _key(request)
-        client = self._clients.get(key)
-        if client is None:
-            client = self._clients[key] = _configured(ClientBuilder(), request).build()
-        return client
+    def _shares(self, request: Request) -> Shares[Client]:
+        # Connections that may turn out to be of either kind are opened one for each request, and most thrown away then.
+        known = bool(self._http2) and not request.follow_redirects and _origin(request) in self._http2
+        key = *_key(request), known
+        shares = self._clients.get(key)
+        if shares is None:
+            shares = self._clients[key] = Shares(None, lambda: _speaking_http2(request, known), _SHARE)
+        return shares
+
+    def _learn(self, request: Request, response: AsyncResponse) -> None:
+        """Keep in mind that a server speaks HTTP/2."""
+        if request.url.startswith("https:") and response.version == "HTTP/2.0":
+            self._http2.add(_origin(request))
+
+    def _failed(self, request: Request, error: PyreqwestError) -> NotSent | Unanswered:
+        """What a failure means. A server that cannot be reached may have unlearnt HTTP/2."""
+        meaning = _meaning(error)
+        if isinstance(meaning, NotSent):
+            self._http2.discard(_origin(request))
+        return meaning
 
     async def send(self, request: Request) -> Response:
         if _streams_its_body(request):
             return await self._uploads.send(request)
+        # What `_cancellable` does for each of the two, at less than half of its cost.
+        task = self._asyncio.current_task()
+        asked = task.cancelling() if task is not None else 0
+        shares = self._shares(request)
+        share = shares.take()
         try:
-            response = await _cancellable(_built(self._client(request), request).build().send())
-            body = await _cancellable(response.bytes())
+            response = await _built(share.client, request, _seconds(request)).build().send()
+            if task is not None and task.cancelling() > asked:
+                raise self._asyncio.CancelledError
+            body = await response.bytes()
         except PyreqwestError as error:
-            raise _meaning(error) from error
+            raise self._failed(request, error) from error
+        finally:
+            shares.give(share)
+        self._learn(request, response)
+        if task is not None and task.cancelling() > asked:
+            raise self._asyncio.CancelledError
         return Response(status=response.status, headers=_headers(response), body=body.to_bytes())
 
     async def open(self, request: Request) -> Stream:
-        with _classified():
+        shares = self._shares(request)
+        share = shares.take()
+        try:
             # Without a buffer of its own an answer is handed over as soon as its headers are here.
-            streamed = _built(self._client(request), request).streamed_read_buffer_limit(0).build_streamed()
-            response = await _cancellable(streamed.__aenter__(), lambda: streamed.__aexit__(None, None, None))
-        return _AsyncStream(streamed, response)
+            streamed = _built(share.client, request, request.total).streamed_read_buffer_limit(0).build_streamed()
+            async with self._asyncio.timeout(request.timeout):
+                response = await _cancellable(streamed.__aenter__(), lambda: streamed.__aexit__(None, None, None))
+        except BaseException as error:
+            shares.give(share)
+            if isinstance(error, PyreqwestError):
+                raise self._failed(request, error) from error
+            if isinstance(error, TimeoutError):
+                raise Unanswered("nothing came in time") from error
+            raise
+        self._learn(request, response)
+        return _AsyncStream(streamed, response, request.timeout, partial(shares.give, share))
 
     async def close(self) -> None:
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.close()
+        all_shares, self._clients = self._clients, {}
+        for shares in all_shares.values():
+            for client in shares.drop():
+                await client.close()
         if self._httpx is not None:
             await self._httpx.close()

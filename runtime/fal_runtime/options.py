@@ -7,6 +7,7 @@ that cannot be sent would seem to be a lost connection, and a callback that cann
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -79,11 +80,14 @@ def _one_of(*words: str) -> Rule:
 def _instance(module: str, *names: str) -> Rule:
     """Of one of these classes of a module, which is loaded when it comes to that."""
 
-    def holds(value: Any) -> bool:
-        return isinstance(value, tuple(getattr(import_module(module), name) for name in names))
+    @functools.cache
+    def classes() -> tuple[type, ...]:
+        return tuple(getattr(import_module(module), name) for name in names)
 
     package = module.partition(".")[0]
-    return _is(holds, "of type " + " or ".join(f"{package}.{name}" for name in names))
+    return _is(
+        lambda value: isinstance(value, classes()), "of type " + " or ".join(f"{package}.{name}" for name in names)
+    )
 
 
 def _number(value: Any) -> bool:

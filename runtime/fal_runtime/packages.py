@@ -69,4 +69,6 @@ class LazyModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(sys.modules.get(self._name) or importlib.import_module(self._name), attribute)
+        value = getattr(sys.modules.get(self._name) or importlib.import_module(self._name), attribute)
+        setattr(self, attribute, value)  # the next call finds it without coming here
+        return value

@@ -131,7 +131,6 @@ def build_output(
     Raises:
         OutputError: if the answer is not JSON although the type wants it, or departs from the schema and `strict`.
     """
-    about: dict[str, Any] = {"endpoint_id": endpoint_id, "request_id": request_id, "body": response.body}
     content_type = response.headers.get("content-type", "application/json").partition(";")[0].strip()
     packed = content_type.endswith("msgpack")  # a realtime message
     if type_ is Any and not content_type.endswith(("json", "msgpack")):
@@ -140,9 +139,10 @@ def build_output(
         data, warnings = _read(type_, response.body, packed)
     except (ValueError, RecursionError) as error:
         message = f"the answer ({content_type}) cannot be read; it is kept as `body` of this error"
-        raise OutputError(message, **about) from error
+        raise OutputError(message, body=response.body, endpoint_id=endpoint_id, request_id=request_id) from error
     if warnings and strict:
-        raise OutputError("the answer departs from its schema", errors=warnings, **about)
+        text = "the answer departs from its schema"
+        raise OutputError(text, errors=warnings, body=response.body, endpoint_id=endpoint_id, request_id=request_id)
     for warning in warnings:
         seen = (endpoint_id, warning.path, warning.rule)
         if seen not in _reported:

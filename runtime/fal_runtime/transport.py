@@ -7,6 +7,7 @@ An operation is a coroutine over `IO`. `AsyncIO` awaits it on the running event 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -17,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -30,6 +31,8 @@ __all__ = [
     "NotSent",
     "Request",
     "Response",
+    "Share",
+    "Shares",
     "Stream",
     "Unanswered",
     "drive",
@@ -38,6 +41,7 @@ __all__ = [
     "whole",
 ]
 
+C = TypeVar("C")
 T = TypeVar("T")
 
 
@@ -117,6 +121,57 @@ class Http(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Share(Generic[C]):
+    """A client and the number of requests that it has in flight."""
+
+    __slots__ = ("busy", "client")
+
+    def __init__(self, client: C) -> None:
+        self.client = client
+        self.busy = 0
+
+
+class Shares(Generic[C]):
+    """As many clients as there are requests in flight for, or the one that the caller keeps and closes.
+
+    Args:
+        given: The caller's.
+        make: Makes one of our own.
+        most: How many requests one of our own has in flight.
+    """
+
+    def __init__(self, given: C | None, make: Callable[[], C], most: int) -> None:
+        self.own = given is None
+        self._make = make
+        self._most = most
+        self._shares: list[Share[C]] = [] if given is None else [Share(given)]
+        self._lock = threading.Lock()
+
+    def take(self) -> Share[C]:
+        """A client for one more request."""
+        with self._lock:
+            for share in self._shares:
+                if share.busy < self._most or not self.own:
+                    break
+            else:
+                share = Share(self._make())
+                self._shares.append(share)
+            share.busy += 1
+            return share
+
+    def give(self, share: Share[C]) -> None:
+        """The request is over."""
+        with self._lock:
+            share.busy -= 1
+
+    def drop(self) -> list[C]:
+        """Our own clients, to be closed; the next request gets a new one."""
+        with self._lock:
+            dropped = [share.client for share in self._shares] if self.own else []
+            self._shares = [] if self.own else self._shares
+            return dropped
 
 
 class IO(Http, Protocol):
