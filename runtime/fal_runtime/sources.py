@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import threading
@@ -161,6 +162,7 @@ def opened(
         yield Content(handle, start=start, size=size, name=name, content_type=content_type)
 
 
+@functools.lru_cache(maxsize=128)
 def kind_by_name(name: str) -> str | None:
     """The MIME type that a file's name speaks of."""
     import mimetypes
@@ -174,6 +176,7 @@ def _kind_by_start(start: bytes) -> str:
     return next(kinds, _UNKNOWN)
 
 
+@functools.lru_cache(maxsize=128)
 def extension(content_type: str) -> str:
     """What the name of a file of this MIME type ends with."""
     import mimetypes

@@ -18,10 +18,13 @@ from benchmarks.harness import (
     Outcome,
     Value,
     compare,
+    node_modules,
     per_second,
     serving,
+    serving_securely,
 )
 
+IN_PARTS = replace(HTTPX, name="raw httpx, in parts", options={"parts": True})
 BLOCKING = [FAST, PLAIN, FAL_CLIENT, HTTPX, FLOOR]
 QUICK = 10
 """By what the work is divided if it only has to be seen that it can be done."""
@@ -80,20 +83,27 @@ def subscribe(rounds: int, quick: bool) -> None:
 
 
 def many(rounds: int, quick: bool) -> None:
-    """Many jobs of 5 s at once."""
+    """Many jobs of 5 s at once; then over TLS, where the server speaks HTTP/2 to whoever wants it."""
     columns = [
         Column("wall s", _of("wall"), digits=2),
         Column("CPU s", _of("cpu"), digits=2),
         Column("KiB each", _of("memory", 1024, each=True), digits=1),
     ]
+    calls, milliseconds = (100, 500) if quick else (1000, 5000)
+    options = {"calls": calls, "milliseconds": milliseconds}
+    some = min(rounds, 2)  # they take minutes
     with serving() as server:
-        calls, milliseconds = (100, 500) if quick else (1000, 5000)
-        options = {"calls": calls, "milliseconds": milliseconds}
-        some = min(rounds, 2)  # they take minutes
         compare(server, f"{calls:,} subscribe_async", PEERS, "many_async", columns, some, **options)
         if not quick:
-            options = {"calls": 10_000, "milliseconds": 5000}
-            compare(server, "10,000 subscribe_async", [FAST, PLAIN, FLOOR], "many_async", columns, 1, **options)
+            more = {"calls": 10_000, "milliseconds": 5000}
+            compare(server, "10,000 subscribe_async", [FAST, PLAIN, FLOOR], "many_async", columns, 1, **more)
+    reason = node_modules()
+    if isinstance(reason, str):
+        print(f"\n{calls:,} subscribe_async, TLS: {reason}")
+        return
+    with serving_securely() as server:
+        columns.append(Column("connections", _of("connections")))
+        compare(server, f"{calls:,} subscribe_async, TLS", PEERS, "many_async", columns, some, **options)
 
 
 def stream(rounds: int, quick: bool) -> None:
@@ -119,7 +129,7 @@ def realtime(rounds: int, quick: bool) -> None:
 
 
 def upload(rounds: int, quick: bool) -> None:
-    """Files from disk; raw httpx streams the whole of it in one request."""
+    """Files from disk; raw httpx streams the whole of it in one request, and once more as ours does, in parts."""
     columns = [
         Column("MiB/s", _mib_per_second, more_is_better=True),
         Column("extra MiB", _of("memory", 2**20)),
@@ -131,6 +141,6 @@ def upload(rounds: int, quick: bool) -> None:
                 for _ in range(mib):
                     opened.write(b"\x55" * 2**20)
             options = {"file": str(file), "size": mib * 2**20}
-            some = 1 if mib > 256 else rounds
-            compare(server, f"upload_async, {mib} MiB", PEERS, "upload_async", columns, some, **options)
-            compare(server, f"upload, {mib} MiB", BLOCKING, "upload", columns, some, **options)
+            in_parts = [IN_PARTS] if mib > 90 else []
+            compare(server, f"upload_async, {mib} MiB", PEERS + in_parts, "upload_async", columns, rounds, **options)
+            compare(server, f"upload, {mib} MiB", BLOCKING + in_parts, "upload", columns, rounds, **options)

@@ -8,15 +8,19 @@ import json
 import os
 import pathlib
 import shutil
+import ssl
 import statistics
 import subprocess
 import sys
+import tempfile
+import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import bootstrap
+import trustme
 
 HERE = pathlib.Path(__file__).parent
 JS_CLIENT = "@fal-ai/client@1.10.1"
@@ -109,15 +113,28 @@ def pinned() -> bool:
 
 
 class Server:
-    """The reference server, in a process of its own."""
+    """A reference server, in a process of its own.
 
-    def __init__(self) -> None:
-        command = [sys.executable, str(HERE / "server.py")]
+    Args:
+        command: What starts it, and has it print its port.
+        authority: The file with the certificate that is behind its own, if it speaks TLS.
+    """
+
+    def __init__(self, command: list[str], authority: str | None = None) -> None:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=_pin(0)
         )
         assert self._process.stdout is not None
-        self.base = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        port = int(self._process.stdout.readline())
+        self.base = f"{'https' if authority else 'http'}://127.0.0.1:{port}"
+        self.env = {"SSL_CERT_FILE": authority, "NODE_EXTRA_CA_CERTS": authority} if authority else {}
+        self._context = ssl.create_default_context(cafile=authority) if authority else None
+
+    def count(self) -> dict[str, int]:
+        """What the server has counted since this was asked last."""
+        with urllib.request.urlopen(f"{self.base}/count", context=self._context) as answer:  # noqa: S310
+            counts: dict[str, int] = json.load(answer)
+            return counts
 
     def close(self) -> None:
         self._process.communicate("")
@@ -125,11 +142,29 @@ class Server:
 
 @contextmanager
 def serving() -> Generator[Server, None, None]:
-    server = Server()
+    """The server that does as little as it can."""
+    server = Server([sys.executable, str(HERE / "server.py")])
     try:
         yield server
     finally:
         server.close()
+
+
+@contextmanager
+def serving_securely() -> Generator[Server, None, None]:
+    """The server that speaks TLS, and HTTP/2 as well as HTTP/1.1."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority, certificate, key = (str(pathlib.Path(folder) / name) for name in ("authority", "certificate", "key"))
+        made = trustme.CA()
+        issued = made.issue_cert("127.0.0.1")
+        made.cert_pem.write_to_path(authority)
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+        server = Server(["node", str(HERE / "secure.mjs"), certificate, key], authority)
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 def work(server: Server, peer: Peer, task: str, **options: Any) -> Outcome | str:
@@ -138,7 +173,7 @@ def work(server: Server, peer: Peer, task: str, **options: Any) -> Outcome | str
         f"FAL_{name.upper()}_URL": f"{server.base}/{name}" for name in ("queue", "run", "rest", "cdn", "realtime")
     }
     addresses["FAL_REALTIME_URL"] = addresses["FAL_REALTIME_URL"].replace("http", "ws")
-    environment = {**os.environ, "FAL_KEY": "id:secret", **addresses, **peer.env}
+    environment = {**os.environ, "FAL_KEY": "id:secret", **addresses, **server.env, **peer.env}
     given = json.dumps({**options, **peer.options})
     if peer.kind == "js":
         modules = node_modules()
@@ -177,11 +212,14 @@ def compare(
     reasons: dict[str, str] = {}
     for _ in range(rounds):
         for peer in peers:
-            outcome = work(server, peer, task, **options) if peer.name not in reasons else reasons[peer.name]
+            if peer.name in reasons:
+                continue
+            server.count()
+            outcome = work(server, peer, task, **options)
             if isinstance(outcome, str):
                 reasons[peer.name] = outcome
             else:
-                outcomes[peer.name].append(outcome)
+                outcomes[peer.name].append({**server.count(), **outcome})
     _print(title, peers, columns, outcomes)
     for name, reason in reasons.items():
         print(f"  {name}: {reason}")
