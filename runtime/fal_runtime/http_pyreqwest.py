@@ -66,29 +66,29 @@ def _meaning(error: PyreqwestError) -> NotSent | Unanswered:
 
 
 _SILENCE = timedelta(seconds=30)
-"""After which a connection that is in use is asked whether the other side is still there, and one that is not is closed."""
+"""After which a connection in use is asked whether the other side is still there, and one that is not in use is closed."""
 
 
-def _configured(builder: Any, request: Request) -> Any:
-    builder = builder.follow_redirects(request.follow_redirects).referer(False)
-    builder = builder.connect_timeout(timedelta(seconds=request.connect_timeout))
+def _key(request: Request) -> tuple[float, bool]:
+    """What is set for a whole client: requests that agree in it share one."""
+    return request.connect_timeout, request.follow_redirects
+
+
+def _configured(builder: Any, connect_timeout: float, follow_redirects: bool) -> Any:
+    builder = builder.follow_redirects(follow_redirects).referer(False)
+    builder = builder.connect_timeout(timedelta(seconds=connect_timeout))
     return builder.tcp_keepalive(_SILENCE).pool_idle_timeout(_SILENCE)
 
 
-def _speaking_http2(request: Request, known: bool) -> Client:
+def _speaking_http2(connect_timeout: float, follow_redirects: bool, known: bool) -> Client:
     """A client that speaks HTTP/2 if the server does, or that need not ask."""
-    builder: ClientBuilder = _configured(ClientBuilder(), request)
+    builder: ClientBuilder = _configured(ClientBuilder(), connect_timeout, follow_redirects)
     builder = builder.http2_keep_alive_interval(_SILENCE).http2_keep_alive_timeout(_SILENCE)
     return (builder.http2_prior_knowledge() if known else builder.http2(True)).build()
 
 
 def _origin(request: Request) -> str:
     return request.url[: request.url.find("/", 8)]
-
-
-def _key(request: Request) -> tuple[float, bool]:
-    """What is set for a whole client: requests that agree in it share one."""
-    return request.connect_timeout, request.follow_redirects
 
 
 def _seconds(request: Request) -> float | None:
@@ -168,7 +168,7 @@ class _Clients:
         key = _key(request)
         client = self._clients.get(key)
         if client is None:
-            client = self._clients[key] = _configured(SyncClientBuilder(), request).build()
+            client = self._clients[key] = _configured(SyncClientBuilder(), *key).build()
         return client
 
     def close(self) -> None:
@@ -322,7 +322,7 @@ class AsyncPyreqwest:
         key = *_key(request), known
         shares = self._clients.get(key)
         if shares is None:
-            shares = self._clients[key] = Shares(None, lambda: _speaking_http2(request, known), _SHARE)
+            shares = self._clients[key] = Shares(None, partial(_speaking_http2, *key), _SHARE)
         return shares
 
     def _learn(self, request: Request, response: AsyncResponse) -> None:
