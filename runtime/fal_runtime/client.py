@@ -377,6 +377,7 @@ class Channel:
         deadline: Deadline | None = None,
         timeout: float | None = None,
         idle: float | None = None,
+        quiet: float | None = None,
         endpoint_id: str | None = None,
         request_id: str | None = None,
     ) -> Any:
@@ -395,6 +396,7 @@ class Channel:
             deadline: When to stop trying.
             timeout: Seconds for one attempt. Default: the client's `attempt`, or none if `idle` is given.
             idle: Seconds that the server may be silent.
+            quiet: The same once its answer has begun. Default: `idle`.
             endpoint_id: For error messages.
             request_id: For error messages.
 
@@ -436,6 +438,7 @@ class Channel:
                 headers=sent,
                 body=body,
                 timeout=idle,
+                quiet=quiet,
                 total=deadline.within(timeout),
                 connect_timeout=client.timeouts.connect,
                 follow_redirects=follow_redirects,

@@ -120,7 +120,8 @@ def _text(raw: bytes) -> str:
 class _Stream:
     def __init__(self, response: httpx.Response, request: Request, over: Callable[[], None]) -> None:
         self._response = response
-        self._idle = request.timeout
+        self._idle = request.timeout if request.quiet is None else request.quiet
+        response.request.extensions["timeout"]["read"] = self._idle  # which is looked at again when the body is read
         self._over: Callable[[], None] | None = over
         self.status = response.status_code
         self.headers = _headers(response)

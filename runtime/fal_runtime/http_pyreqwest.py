@@ -375,7 +375,8 @@ class AsyncPyreqwest:
                 raise Unanswered("nothing came in time") from error
             raise
         self._learn(request, response)
-        return _AsyncStream(streamed, response, request.timeout, partial(shares.give, share))
+        quiet = request.timeout if request.quiet is None else request.quiet
+        return _AsyncStream(streamed, response, quiet, partial(shares.give, share))
 
     async def close(self) -> None:
         all_shares, self._clients = self._clients, {}

@@ -304,7 +304,9 @@ async def events(
 
 
 _DEAF_AFTER = 15.0
-"""Seconds of silence after which the first status stream is given up: something on the way may be holding it back."""
+"""Seconds without a first word after which a status stream is given up: something on the way may be holding it back."""
+_QUIET_AFTER = 120.0
+"""Seconds of silence after which the first status stream is given up, although it had begun."""
 _FOREVER = 86_400.0
 
 
@@ -314,16 +316,16 @@ async def _statuses(channel: Channel, job: Job, logs: bool, clocks: _Clocks) -> 
     A stream that falls silent is opened once more, and from then on only the clocks end it: the server begins each
     stream with the present status, so this also shows whether the first one was held back.
     """
-    streaming, patience, pause = True, _DEAF_AFTER, 0.1
+    streaming, quiet, pause = True, _QUIET_AFTER, 0.1
     last: type[Status] | None = None
     while True:
         before, heard = last, False
         if streaming:
-            async with aclosing(_streamed(channel, job, logs, clocks, patience)) as statuses:
+            async with aclosing(_streamed(channel, job, logs, clocks, quiet)) as statuses:
                 async for status_ in statuses:
                     heard, last = True, type(status_)
                     yield status_
-            streaming, patience = heard, _FOREVER
+            streaming, quiet = heard, _FOREVER
             if not heard:
                 clocks.check()
                 continue
@@ -337,10 +339,11 @@ async def _statuses(channel: Channel, job: Job, logs: bool, clocks: _Clocks) -> 
 
 
 async def _streamed(
-    channel: Channel, job: Job, logs: bool, clocks: _Clocks, patience: float
+    channel: Channel, job: Job, logs: bool, clocks: _Clocks, quiet: float
 ) -> AsyncGenerator[Status, None]:
     """What one status stream says, until it ends, breaks off, makes no sense or is silent for too long."""
     url = job.url(channel, f"{job.status_url}/stream" if job.status_url else None, "/status/stream")
+    heard = False
     try:
         stream = await channel.open(
             "watch",
@@ -348,7 +351,8 @@ async def _streamed(
             url,
             headers={"accept": "text/event-stream"},
             params={"logs": 1} if logs else None,
-            idle=clocks.left(patience),
+            idle=clocks.left(_DEAF_AFTER),
+            quiet=clocks.left(quiet),
             **job.about,
         )
     except (AuthenticationError, PermissionDeniedError):
@@ -359,8 +363,11 @@ async def _streamed(
     try:
         if not is_event_stream(stream):
             return
-        async with aclosing(server_sent_events(stream, lambda: clocks.left(patience))) as arriving:
+        async with aclosing(
+            server_sent_events(stream, lambda: clocks.left(quiet if heard else _DEAF_AFTER))
+        ) as arriving:
             async for event in arriving:
+                heard = True
                 status_ = _said(event, job)
                 if status_ is None:
                     return

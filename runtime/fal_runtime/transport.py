@@ -65,6 +65,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | Body | None = None
     timeout: float | None = None
     """Seconds without a byte from the server before the attempt is given up."""
+    quiet: float | None = None
+    """The same once the answer has begun. Default: `timeout`."""
     total: float | None = None
     """Seconds for the whole exchange, from connecting to the answer's last byte."""
     connect_timeout: float = 10.0
