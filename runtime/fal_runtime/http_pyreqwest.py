@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 _CONNECTING = "client error (Connect)"
 """The cause of every failure to connect. The exceptions' own classes also cover requests that were sent."""
+_NO_HTTP2 = "connection error detected"
+"""How the cause begins if what a server says is no HTTP/2."""
 
 
 @atexit.register
@@ -69,6 +71,14 @@ _SILENCE = timedelta(seconds=30)
 """After which a connection in use is asked whether the other side is still there, and one that is not in use is closed."""
 
 
+_SHARE = 90
+"""How many requests one client has in flight. They share a connection if the server speaks HTTP/2, and there, most servers
+let those after the hundredth wait."""
+_UNREAD = 2 * 2**20
+"""Bytes of each of them that may have come and not been read. All together may have as many times that, so that answers
+which nobody reads for a while hold up no others."""
+
+
 def _key(request: Request) -> tuple[float, bool]:
     """What is set for a whole client: requests that agree in it share one."""
     return request.connect_timeout, request.follow_redirects
@@ -84,6 +94,7 @@ def _speaking_http2(connect_timeout: float, follow_redirects: bool, known: bool)
     """A client that speaks HTTP/2 if the server does, or that need not ask."""
     builder: ClientBuilder = _configured(ClientBuilder(), connect_timeout, follow_redirects)
     builder = builder.http2_keep_alive_interval(_SILENCE).http2_keep_alive_timeout(_SILENCE)
+    builder = builder.http2_initial_stream_window_size(_UNREAD).http2_initial_connection_window_size(_SHARE * _UNREAD)
     return (builder.http2_prior_knowledge() if known else builder.http2(True)).build()
 
 
@@ -289,11 +300,6 @@ class _AsyncStream:
                 self._over()
 
 
-_SHARE = 90
-"""How many requests one client has in flight. They share a connection if the server speaks HTTP/2, and there, most servers
-let those after the hundredth wait."""
-
-
 class AsyncPyreqwest:
     """`Http` on the running event loop. Bodies that are read while they are sent go by `httpx`.
 
@@ -325,15 +331,17 @@ class AsyncPyreqwest:
             shares = self._clients[key] = Shares(None, partial(_speaking_http2, *key), _SHARE)
         return shares
 
-    def _learn(self, request: Request, response: AsyncResponse) -> None:
-        """Keep in mind that a server speaks HTTP/2."""
-        if request.url.startswith("https:") and response.version == "HTTP/2.0":
+    def _learn(self, request: Request, response: AsyncResponse) -> bool:
+        """Keep in mind that a server speaks HTTP/2, and say whether it did."""
+        spoken = request.url.startswith("https:") and response.version == "HTTP/2.0"
+        if spoken:
             self._http2.add(_origin(request))
+        return spoken
 
     def _failed(self, request: Request, error: PyreqwestError) -> NotSent | Unanswered:
-        """What a failure means. A server that cannot be reached may have unlearnt HTTP/2."""
+        """What a failure means. A server that cannot be reached, or not be understood, may have unlearnt HTTP/2."""
         meaning = _meaning(error)
-        if isinstance(meaning, NotSent):
+        if isinstance(meaning, NotSent) or str(meaning).startswith(_NO_HTTP2):
             self._http2.discard(_origin(request))
         return meaning
 
@@ -354,10 +362,16 @@ class AsyncPyreqwest:
             raise self._failed(request, error) from error
         finally:
             shares.give(share)
-        self._learn(request, response)
+        http2 = self._learn(request, response)
         if task is not None and task.cancelling() > asked:
             raise self._asyncio.CancelledError
-        return Response(status=response.status, headers=_headers(response), body=body.to_bytes())
+        answer = Response(status=response.status, headers=_headers(response), body=body.to_bytes())
+        # A stream that is reset without an error, as some gateways do when they lose their server, ends like any other.
+        if http2 and request.method != "HEAD":
+            size = str(len(answer.body))
+            if answer.headers.get("content-length", size) != size:
+                raise Unanswered("the answer was cut off")
+        return answer
 
     async def open(self, request: Request) -> Stream:
         shares = self._shares(request)
