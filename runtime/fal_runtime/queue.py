@@ -375,7 +375,9 @@ async def _streamed(
                 if isinstance(status_, Completed):
                     return
     except Unanswered as error:
-        logger.info("%s: the status stream broke off (%s)", job.request_id, error)
+        logger.info(
+            "%s: the status stream broke off (%s)", job.request_id, str(error)
+        )  # a record would keep the connection
     finally:
         await stream.close()
 

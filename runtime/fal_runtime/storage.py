@@ -179,7 +179,9 @@ async def send_content(
         except FalError as error:
             if following is None:
                 raise
-            logger.warning("%s could not be uploaded to %r, so %r is next: %s", content.name, each, following, error)
+            logger.warning(
+                "%s could not be uploaded to %r, so %r is next: %s", content.name, each, following, str(error)
+            )
     raise AssertionError("unreachable")
 
 

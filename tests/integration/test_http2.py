@@ -7,6 +7,7 @@ HTTP/1.1 has no word for. As in `test_faults.py`, what costs money is admitted o
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
@@ -114,8 +115,9 @@ Do = Callable[[Callable[[Client], Coroutine[Any, Any, None]]], None]
 
 
 @pytest.fixture
-def do(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> Do:
-    """Does something on an event loop, with a client; nothing may be left open after it."""
+def do(edge: Edge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Do:
+    """Does something on an event loop, with a client; nothing may be left open after it, whoever keeps what is logged."""
+    caplog.set_level(logging.INFO, "fal_runtime")
     monkeypatch.setenv("FAL_HTTP", "pyreqwest")
 
     async def doing(act: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
