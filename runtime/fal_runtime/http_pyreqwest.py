@@ -90,9 +90,11 @@ def _configured(builder: Any, connect_timeout: float, follow_redirects: bool) ->
     return builder.tcp_keepalive(_SILENCE).pool_idle_timeout(_SILENCE)
 
 
-def _speaking_http2(connect_timeout: float, follow_redirects: bool, known: bool) -> Client:
-    """A client that speaks HTTP/2 if the server does, or that need not ask."""
+def _client(connect_timeout: float, follow_redirects: bool, known: bool | None) -> Client:
+    """A client that speaks HTTP/2 if the server does, or that need not ask, or (`None`) that speaks HTTP/1.1."""
     builder: ClientBuilder = _configured(ClientBuilder(), connect_timeout, follow_redirects)
+    if known is None:
+        return builder.build()
     builder = builder.http2_keep_alive_interval(_SILENCE).http2_keep_alive_timeout(_SILENCE)
     builder = builder.http2_initial_stream_window_size(_UNREAD).http2_initial_connection_window_size(_SHARE * _UNREAD)
     return (builder.http2_prior_knowledge() if known else builder.http2(True)).build()
@@ -303,7 +305,8 @@ class _AsyncStream:
 class AsyncPyreqwest:
     """`Http` on the running event loop. Bodies that are read while they are sent go by `httpx`.
 
-    Over TLS it speaks HTTP/2 with servers that do, so that a thousand jobs are waited for over a dozen connections.
+    Over TLS it speaks HTTP/2 with servers that do, so that a thousand jobs are waited for over a dozen connections. A stream
+    of outputs has a connection of its own.
     """
 
     def __init__(self) -> None:
@@ -322,13 +325,13 @@ class AsyncPyreqwest:
             self._httpx = AsyncHttpx()
         return self._httpx
 
-    def _shares(self, request: Request) -> Shares[Client]:
+    def _shares(self, request: Request, *, alone: bool = False) -> Shares[Client]:
         # Connections that may turn out to be of either kind are opened one for each request, and most thrown away then.
         known = bool(self._http2) and not request.follow_redirects and _origin(request) in self._http2
-        key = *_key(request), known
+        key = *_key(request), None if alone else known
         shares = self._clients.get(key)
         if shares is None:
-            shares = self._clients[key] = Shares(None, partial(_speaking_http2, *key), _SHARE)
+            shares = self._clients[key] = Shares(None, partial(_client, *key), _SHARE)
         return shares
 
     def _learn(self, request: Request, response: AsyncResponse) -> bool:
@@ -374,7 +377,9 @@ class AsyncPyreqwest:
         return answer
 
     async def open(self, request: Request) -> Stream:
-        shares = self._shares(request)
+        # A stream that is reset without an error, as some gateways do, would end as if it were whole: HTTP/1.1 shows that.
+        # What was paid for must not end so; the status of a job is asked for again, and a file has a length.
+        shares = self._shares(request, alone=request.method != "GET")
         share = shares.take()
         try:
             # Without a buffer of its own an answer is handed over as soon as its headers are here.
