@@ -73,8 +73,7 @@ def _url(text: str) -> httpx.URL:
 
 def _message(owned: bool, client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
     """Build the request. Only a caller's own client has headers, cookies or a base URL to be merged in."""
-    waits = [seconds for seconds in (request.timeout, request.total) if seconds is not None]
-    wait = min(waits, default=None)
+    wait = request.patience
     connect = request.connect_timeout if wait is None else min(wait, request.connect_timeout)
     timeout = {"connect": connect, "read": wait, "write": wait, "pool": wait}
     build, url = (httpx.Request, _url(request.url)) if owned else (client.build_request, request.url)
@@ -120,7 +119,7 @@ def _text(raw: bytes) -> str:
 class _Stream:
     def __init__(self, response: httpx.Response, request: Request, over: Callable[[], None]) -> None:
         self._response = response
-        self._idle = request.timeout if request.quiet is None else request.quiet
+        self._idle = request.silence
         response.request.extensions["timeout"]["read"] = self._idle  # which is looked at again when the body is read
         self._over: Callable[[], None] | None = over
         self.status = response.status_code

@@ -104,13 +104,6 @@ def _origin(request: Request) -> str:
     return request.url[: request.url.find("/", 8)]
 
 
-def _seconds(request: Request) -> float | None:
-    """For how long a whole exchange may take: a short answer that is awaited in silence comes at once or not at all."""
-    if request.timeout is None or request.total is None:
-        return request.total if request.timeout is None else request.timeout
-    return min(request.timeout, request.total)
-
-
 def _built(client: Any, request: Request, seconds: float | None) -> Any:
     try:
         builder = client.request(request.method, request.url).headers(request.headers)
@@ -191,7 +184,7 @@ class _Clients:
 
     def send(self, request: Request) -> Response:
         with _classified():
-            response = _built(self.get(request), request, _seconds(request)).build().send()
+            response = _built(self.get(request), request, request.patience).build().send()
             body = response.bytes().to_bytes()
         return Response(status=response.status, headers=_headers(response), body=body)
 
@@ -357,7 +350,7 @@ class AsyncPyreqwest:
         shares = self._shares(request)
         share = shares.take()
         try:
-            response = await _built(share.client, request, _seconds(request)).build().send()
+            response = await _built(share.client, request, request.patience).build().send()
             if task is not None and task.cancelling() > asked:
                 raise self._asyncio.CancelledError
             body = await response.bytes()
@@ -394,8 +387,7 @@ class AsyncPyreqwest:
                 raise Unanswered("nothing came in time") from error
             raise
         self._learn(request, response)
-        quiet = request.timeout if request.quiet is None else request.quiet
-        return _AsyncStream(streamed, response, quiet, partial(shares.give, share))
+        return _AsyncStream(streamed, response, request.silence, partial(shares.give, share))
 
     async def close(self) -> None:
         all_shares, self._clients = self._clients, {}

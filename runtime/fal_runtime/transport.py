@@ -73,6 +73,18 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     follow_redirects: bool = False
     """Only for what carries no key: a redirect may lead to another origin."""
 
+    @property
+    def patience(self) -> float | None:
+        """The shorter of `timeout` and `total`."""
+        if self.timeout is None or self.total is None:
+            return self.total if self.timeout is None else self.timeout
+        return min(self.timeout, self.total)
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds that an answer which has begun may be silent."""
+        return self.timeout if self.quiet is None else self.quiet
+
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP answer, whole."""

@@ -11,7 +11,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -526,10 +527,9 @@ def _cancelled(error: errors.FalError) -> None:
     assert any("cancelling it answered" in note for note in error.__notes__)
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
-    """Another origin, and what arrived there."""
-    arrived: list[bytes] = []
+@contextmanager
+def _serving(serve: Callable[[socket.socket], object]) -> Generator[str]:
+    """The address of a server that does one thing with each connection, and then closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def listen() -> None:
@@ -539,13 +539,21 @@ def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
                 except OSError:
                     return
                 with connection:
-                    arrived.append(connection.recv(65536))
+                    serve(connection)
 
         thread = threading.Thread(target=listen, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/steal", arrived
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
+    """Another origin, and what arrived there."""
+    arrived: list[bytes] = []
+    with _serving(lambda connection: arrived.append(connection.recv(65536))) as url:
+        yield f"{url}/steal", arrived
 
 
 def _endpoint() -> Endpoint[Input, Output]:
@@ -994,26 +1002,16 @@ def test_a_header_that_is_no_text_costs_no_result_and_no_second_run(call: Caller
     answer = (
         b"HTTP/1.1 200 OK\r\nx-odd: caf\xe9\r\nx-fal-request-id: 7\r\ncontent-length: 16\r\n\r\n" + b'{"text":"hello"}'
     )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def listen() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    posts.append(1)
-                    while b'"prompt"' not in connection.recv(65536):
-                        pass
-                    connection.sendall(answer)
+    def serve(connection: socket.socket) -> None:
+        posts.append(1)
+        while b'"prompt"' not in connection.recv(65536):
+            pass
+        connection.sendall(answer)
 
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        client = Client(urls={"run": f"http://127.0.0.1:{listener.getsockname()[1]}"}, retry=Retry(base=0.01))
+    with _serving(serve) as url:
+        client = Client(urls={"run": url}, retry=Retry(base=0.01))
         result = _perform(call, "run", client)
         call.close(client)
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
     assert (result.data, result.request_id) == (Output(text="hello"), "7")
     assert len(posts) == 1

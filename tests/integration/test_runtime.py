@@ -489,22 +489,20 @@ def test_a_subscription_needs_three_requests_and_no_polling(call: Caller, echo: 
     assert len(sandbox.requests) == 3
 
 
-def test_a_silent_stream_is_opened_once_more_and_no_oftener(
-    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limit", "requests"),
+    [
+        pytest.param("_QUIET_AFTER", 4, id="is opened once more and no oftener"),
+        pytest.param("_DEAF_AFTER", 3, id="may be silent for longer once it had begun"),
+    ],
+)
+def test_a_silent_stream(
+    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, limit: str, requests: int
 ) -> None:
-    monkeypatch.setattr(queue, "_QUIET_AFTER", 0.2)
+    monkeypatch.setattr(queue, limit, 0.2)
     sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=1.5, logs=[])
     assert call(echo, "subscribe", Input(prompt="x")) == Output(text="hello")
-    assert len(sandbox.requests) == 4
-
-
-def test_a_stream_that_had_begun_may_be_silent_for_longer(
-    call: Caller, echo: Echo, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queue, "_DEAF_AFTER", 0.2)
-    sandbox.respond(ECHO, {"text": "hello"}, queue_seconds=0.0, run_seconds=1.0, logs=[])
-    assert call(echo, "subscribe", Input(prompt="x")) == Output(text="hello")
-    assert len(sandbox.requests) == 3
+    assert len(sandbox.requests) == requests
 
 
 def test_a_stream_that_something_holds_back_is_given_up_for_asking(
