@@ -432,18 +432,23 @@ class Channel:
             send = _around(layer, send)
 
         for attempt in count(1):
-            request = Request(
-                method=method,
-                url=client.proxy_url if key and client.proxy_url else url,
-                headers=sent,
-                body=body,
-                timeout=idle,
-                quiet=quiet,
-                total=deadline.within(timeout),
-                connect_timeout=client.timeouts.connect,
-                follow_redirects=follow_redirects,
-            )
-            outcome = await self._attempt(send, request, rule, deadline, about)
+            over = await self.io.turn() if rule.quick else None
+            try:
+                request = Request(
+                    method=method,
+                    url=client.proxy_url if key and client.proxy_url else url,
+                    headers=sent,
+                    body=body,
+                    timeout=idle,
+                    quiet=quiet,
+                    total=deadline.within(timeout),
+                    connect_timeout=client.timeouts.connect,
+                    follow_redirects=follow_redirects,
+                )
+                outcome = await self._attempt(send, request, rule, deadline, about)
+            finally:
+                if over is not None:
+                    over()
             if outcome.failure is None or (outcome.unknown and not client.retry.resubmit_unknown):
                 return outcome.settle()
             headers_: dict[str, str] = outcome.answer.headers if outcome.answer is not None else {}

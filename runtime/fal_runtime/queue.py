@@ -492,10 +492,11 @@ async def subscribe(
 ) -> Result[Any]:
     """Submit a request, follow it, fetch its result; cancel it when left for any other reason than its end."""
     deadline = Deadline(timeout if timeout is not None else channel.client.timeouts.total)
-    submitting = submit(
-        channel, endpoint_id, output, body, start_timeout=start_timeout, deadline=deadline, **submission
+    job = await channel.io.guard(
+        submit(channel, endpoint_id, output, body, start_timeout=start_timeout, deadline=deadline, **submission),
+        lambda job: _give_up(channel, job),
+        _CANCEL_SECONDS,
     )
-    job = await channel.io.guard(submitting, lambda job: _give_up(channel, job), _CANCEL_SECONDS)
     try:
         if on_enqueue is not None:
             await channel.io.invoke(on_enqueue, job.request_id)

@@ -1,4 +1,4 @@
-"""Which failures may be tried again, as data, one rule for each verb.
+"""Which failures may be tried again, and what goes a few at a time, as data, one rule for each verb.
 
 A queue submission and a direct run cost money, and the platform has no idempotency key, so they are sent again only
 when the first attempt certainly did nothing: the server was not reached, or it refused before it admitted the request.
@@ -62,6 +62,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP statuses of a gateway after which nobody knows whether the request was admitted."""
     attempts: int | None = None
     """How often at most, if that is not the client's to say."""
+    quick: bool = False
+    """Whether the platform answers at once. A thousand of such, begun together, take turns, and so share connections."""
 
     def again(self, response: Response) -> bool:
         """Whether this answer allows another attempt."""
@@ -91,10 +93,10 @@ _PAID = Rule(
     gateway_statuses=frozenset({503}),
     unknown_statuses=frozenset({408, 500, 502, 504}),
 )
-_FREE = Rule(unanswered=True, statuses=_TRANSIENT)
+_FREE = Rule(unanswered=True, statuses=_TRANSIENT, quick=True)
 
 RULES: dict[str, Rule] = {
-    "submit": _PAID,
+    "submit": msgspec.structs.replace(_PAID, quick=True),
     "run": _PAID,
     "stream": _PAID,
     "status": _FREE,
@@ -102,9 +104,9 @@ RULES: dict[str, Rule] = {
     "watch": Rule(unanswered=True, statuses=frozenset(), attempts=1),
     "cancel": _FREE,
     "read": _FREE,
-    "upload": _FREE,
+    "upload": msgspec.structs.replace(_FREE, quick=False),
     # The result endpoint replays the model's own status, which asking again does not change.
-    "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT),
+    "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT, quick=True),
 }
 
 

@@ -193,6 +193,10 @@ class IO(Http, Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
+    async def turn(self) -> Callable[[], None]:
+        """Wait, but not for long, until few requests are on their way. What is returned is called when this one is not."""
+        ...
+
     async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
         """Call a caller's function, await what it returns if that can be awaited, and return the outcome."""
         ...
@@ -255,6 +259,9 @@ class BlockingIO:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    async def turn(self) -> Callable[[], None]:
+        return _nothing  # there are as many at once as the caller has threads
+
     async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
         outcome = callback(*args)
         if hasattr(outcome, "__await__"):
@@ -290,11 +297,24 @@ class BlockingIO:
             executor.shutdown(wait=True, cancel_futures=True)
 
 
+def _nothing() -> None:
+    pass
+
+
+_AT_ONCE = 64
+"""How many requests that take turns are on their way together. More would each open a connection, and none is faster."""
+_TURN_WITHIN = 1.0
+"""Seconds that one waits at most, so that a server which does not answer some holds up no others."""
+
+
 class AsyncIO:
     """Awaits everything on the running event loop, to which its connections belong."""
 
     def __init__(self, http: Http) -> None:
+        import asyncio
+
         self._http = http
+        self._places = asyncio.Semaphore(_AT_ONCE)
         self._with_loop: AsyncGenerator[None, None] | None = None
         self.send = http.send
         self.open = http.open
@@ -321,6 +341,16 @@ class AsyncIO:
         import asyncio
 
         await asyncio.sleep(seconds)
+
+    async def turn(self) -> Callable[[], None]:
+        import asyncio
+
+        try:
+            async with asyncio.timeout(_TURN_WITHIN if self._places.locked() else None):
+                await self._places.acquire()
+        except TimeoutError:
+            return _nothing
+        return self._places.release
 
     async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
         outcome: Any = callback(*args)

@@ -193,6 +193,18 @@ def test_many_calls_before_anything_is_known_end_up_on_few_connections(do: Do, e
     assert edge.counts.http1 == 0
 
 
+def test_many_jobs_before_anything_is_known_do_not_open_a_connection_each(do: Do, edge: Edge, sandbox: Sandbox) -> None:
+    async def act(client: Client) -> None:
+        jobs = await _watching(client, sandbox, 300)
+        assert await _ended(jobs, sandbox) == [LATE] * 300
+        counts = edge.counts
+        assert counts.connections <= 64 + FEW
+        assert (counts.http1, counts.http2) == (0, 3 * 300)
+
+    do(act)
+    assert _admitted(sandbox) == 300
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", ["destroy", "leave", "reset"])
 def test_a_lost_answer_is_not_asked_for_again(do: Do, edge: Edge, sandbox: Sandbox, verb: str, how: str) -> None:

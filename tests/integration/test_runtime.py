@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 import fal_runtime
-from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors, queue
+from fal_runtime import Client, Completed, Endpoint, InProgress, Queued, Retry, errors, queue, transport
 from fal_runtime.transport import Request, Stream
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output, nothing_left_open
@@ -529,6 +529,74 @@ def test_a_thousand_at_once_leave_nothing_behind(sandbox: Sandbox, monkeypatch: 
         outputs = asyncio.run(main())
     assert outputs == [Output(text="hello")] * 1000
     assert len(sandbox.admitted) == 1000
+
+
+@pytest.mark.parametrize("http", ["httpx", "pyreqwest"])
+def test_submissions_that_begin_together_take_turns_and_runs_do_not(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, http: str
+) -> None:
+    monkeypatch.setenv("FAL_HTTP", http)
+    sandbox.respond(ECHO, {"text": "hello"})
+    endpoint: Echo = Endpoint(ECHO, Input, Output)
+    under_way: dict[str, list[int]] = {"queue": [0, 0], "run": [0, 0]}
+    """Requests of each service that are on their way, and the most there have been."""
+    all_run = asyncio.Barrier(100)
+
+    async def watch(request: Request, call_next: Any) -> Any:
+        service = "run" if "/run/" in request.url else "queue"
+        count = under_way[service]
+        count[0] += 1
+        count[1] = max(count)
+        if service == "run":
+            await all_run.wait()
+        answer = await call_next(request)
+        count[0] -= 1
+        return answer
+
+    async def main() -> None:
+        async with asyncio.timeout(60), Client(middleware=[watch]) as client:
+            given = Input(prompt="x")
+            await asyncio.gather(*(endpoint.submit_async(given, client=client) for _ in range(200)))
+            await asyncio.gather(*(endpoint.run_async(given, client=client) for _ in range(100)))
+
+    with nothing_left_open():
+        asyncio.run(main())
+    assert under_way == {"queue": [0, 64], "run": [0, 100]}
+    assert len(sandbox.admitted) == 300
+
+
+def test_those_that_are_not_answered_hold_up_no_others_and_who_leaves_before_its_turn_sends_nothing(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.respond(ECHO, {"text": "hello"})
+    endpoint: Echo = Endpoint(ECHO, Input, Output)
+    answered = asyncio.Event()
+    waiting: list[Request] = []
+
+    async def hold(request: Request, call_next: Any) -> Any:
+        waiting.append(request)
+        await answered.wait()
+        return await call_next(request)
+
+    async def main() -> None:
+        async with asyncio.timeout(60), Client(middleware=[hold]) as client:
+            jobs = [asyncio.create_task(endpoint.submit_async(Input(prompt="x"), client=client)) for _ in range(100)]
+            while len(waiting) < 64:
+                await asyncio.sleep(0)
+            for job in jobs[90:]:
+                job.cancel()
+            while len(waiting) < 90:
+                await asyncio.sleep(0.01)
+            answered.set()
+            handles = await asyncio.gather(*jobs[:90])
+            assert {handle.request_id for handle in handles} == {job.request_id for job in sandbox.admitted}
+            await asyncio.wait(jobs)
+            assert all(job.cancelled() for job in jobs[90:])
+
+    monkeypatch.setattr(transport, "_TURN_WITHIN", 0.2)
+    with nothing_left_open():
+        asyncio.run(main())
+    assert len(sandbox.admitted) == len(sandbox.requests) == 90
 
 
 def test_middleware_sees_every_attempt(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
