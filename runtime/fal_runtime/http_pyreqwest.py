@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import queue
 import sys
 import threading
@@ -13,16 +14,32 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
-from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
-from pyreqwest.request import StreamRequest
-from pyreqwest.response import BaseResponse
-from pyreqwest.response import Response as AsyncResponse
-
 from fal_runtime.transport import NotSent, Request, Response, Shares, Stream, Unanswered
 
 if TYPE_CHECKING:
     from fal_runtime.http_httpx import AsyncHttpx, BlockingHttpx
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Generator[None, None, None]:
+    """Set a variable that is read while something is loaded, if it is not set."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+# The allocator inside `pyreqwest` (mimalloc) would take huge pages, and use little of many of them.
+with _environment("MIMALLOC_ARENA_EAGER_COMMIT", "0"):
+    from pyreqwest.client import Client, ClientBuilder, SyncClient, SyncClientBuilder
+    from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError
+    from pyreqwest.request import StreamRequest
+    from pyreqwest.response import BaseResponse
+    from pyreqwest.response import Response as AsyncResponse
 
 __all__ = ["AsyncPyreqwest", "BlockingPyreqwest"]
 

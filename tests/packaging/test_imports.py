@@ -6,8 +6,10 @@ import copy
 import hashlib
 import importlib
 import json
+import os
 import pickle
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,16 @@ assert fal_runtime.json_schema(flux_dev.Input)["required"] == ["prompt"]
 def test_importing_a_package_loads_no_extra(package: str, tmp_path: Path) -> None:
     heavy = HEAVY if package != "fal_sandbox" else EXTRAS | {"httpx"}
     assert not heavy & tops(loaded_by(f"import {package}", tmp_path))
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "0"), ("1", "1")])
+def test_pyreqwest_takes_memory_as_it_needs_it_unless_told_otherwise(given: str | None, taken: str) -> None:
+    name = "MIMALLOC_ARENA_EAGER_COMMIT"
+    environment = {**os.environ, "MIMALLOC_VERBOSE": "1", **({name: given} if given else {})}
+    program = f"import os, fal_runtime.http_pyreqwest; print(os.environ.get({name!r}))"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{given}\n"
+    assert f"option 'arena_eager_commit': {taken} " in done.stderr or "mimalloc" not in done.stderr
 
 
 def test_the_runtime_has_every_name_it_lists_and_no_other(tmp_path: Path) -> None:
