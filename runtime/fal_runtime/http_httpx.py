@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import ssl
 import threading
@@ -48,9 +49,13 @@ def _keepalive() -> list[tuple[int, int, int]]:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """What certificates are held against: made once, for reading them takes longer than a request."""
+def _authorities(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """What certificates are held against: made once for each setting, for reading them takes longer than a request."""
     return httpx.create_ssl_context()
+
+
+def _tls() -> ssl.SSLContext:
+    return _authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
 def _settings(transport: Callable[..., Any]) -> dict[str, Any]:

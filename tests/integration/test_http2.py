@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 import fal_runtime
-from fal_runtime import Client, Completed, Endpoint, InProgress, Retry, errors, http_httpx
+from fal_runtime import Client, Completed, Endpoint, InProgress, Retry, errors
 from fal_runtime.media import File
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output, nothing_left_open
@@ -105,9 +105,7 @@ def edge(sandbox: Sandbox, papers: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("SSL_CERT_FILE", str(papers / "authority"))
     for service in ("queue", "run", "cdn"):
         monkeypatch.setenv(f"FAL_{service.upper()}_URL", f"{edge.url}/{service}")
-    http_httpx._tls.cache_clear()  # pyright: ignore[reportPrivateUsage]
     yield edge
-    http_httpx._tls.cache_clear()  # pyright: ignore[reportPrivateUsage]
     edge.stop()
 
 
