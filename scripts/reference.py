@@ -6,6 +6,7 @@ Called by `scripts/docs`, and by the tests: python scripts/reference.py FOLDER [
 import ast
 import importlib
 import inspect
+import os
 import pathlib
 import pkgutil
 import re
@@ -42,6 +43,8 @@ def modules() -> list[str]:
 def build(folder: pathlib.Path, specs: Iterable[str]) -> list[str]:
     """Write the pages into a folder; return what is wrong with the docstrings."""
     specs = list(specs)
+    # A default that some variable of the environment happens to have as its value is no secret: it stands in the code.
+    os.environ["PDOC_DISPLAY_ENV_VARS"] = "1"
     pdoc.render.configure(docformat="google", show_source=False, footer_text="fal-bindings")
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
