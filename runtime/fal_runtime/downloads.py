@@ -150,7 +150,7 @@ async def _fetch(channel: Channel, url: str, target: IO[bytes], limit: int | Non
 async def _receive(channel: Channel, url: str, target: IO[bytes], limit: int | None) -> None:
     stream = await channel.download(url)
     try:
-        async for chunk in stream.chunks():
+        while (chunk := await stream.read()) is not None:
             _write(target, chunk, limit)
     finally:
         await stream.close()

@@ -8,8 +8,8 @@ import socket
 import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.request import getproxies
 
@@ -29,14 +29,13 @@ _BEFORE_SENDING = (
 )
 
 
-@contextmanager
-def _classified() -> Generator[None, None, None]:
-    """Tell what a failure means for the request: did any of it leave?"""
-    try:
-        yield
-    except (httpx.RequestError, httpx.InvalidURL) as error:
-        name = type(error).__name__
-        raise (NotSent(name) if isinstance(error, _BEFORE_SENDING) else Unanswered(name)) from error
+_FAILURES = httpx.RequestError, httpx.InvalidURL
+
+
+def _meaning(error: Exception) -> NotSent | Unanswered:
+    """What a failure means for the request: did any of it leave?"""
+    name = type(error).__name__
+    return NotSent(name) if isinstance(error, _BEFORE_SENDING) else Unanswered(name)
 
 
 def _keepalive() -> list[tuple[int, int, int]]:
@@ -137,23 +136,24 @@ class _Stream:
 
 
 class _BlockingStream(_Stream):
-    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
-        with _classified():
-            arriving = self._response.iter_bytes()
-            while (chunk := self._next(arriving, left() if left is not None else None)) is not None:
-                yield chunk
+    @functools.cached_property
+    def _arriving(self) -> Iterator[bytes]:
+        return self._response.iter_bytes()
 
-    def _next(self, arriving: Iterator[bytes], wait: float | None) -> bytes | None:
-        if wait is None or (self._idle is not None and wait > self._idle - 0.05):
-            return next(arriving, None)
-        # A read's own limit was fixed when the request was sent; a shorter one has to come from outside the thread.
-        watchdog = threading.Timer(wait, self._hang_up)
-        watchdog.daemon = True
-        watchdog.start()
+    async def read(self, wait: float | None = None) -> bytes | None:
         try:
-            return next(arriving, None)
-        finally:
-            watchdog.cancel()
+            if wait is None or (self._idle is not None and wait > self._idle - 0.05):
+                return next(self._arriving, None)
+            # A read's own limit was fixed when the request was sent; a shorter one has to come from outside the thread.
+            watchdog = threading.Timer(wait, self._hang_up)
+            watchdog.daemon = True
+            watchdog.start()
+            try:
+                return next(self._arriving, None)
+            finally:
+                watchdog.cancel()
+        except _FAILURES as error:
+            raise _meaning(error) from error
 
     def _hang_up(self) -> None:
         network = self._response.extensions.get("network_stream")
@@ -166,20 +166,20 @@ class _BlockingStream(_Stream):
 
 
 class _AsyncStream(_Stream):
-    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
+    @functools.cached_property
+    def _arriving(self) -> AsyncIterator[bytes]:
+        return self._response.aiter_bytes()
+
+    async def read(self, wait: float | None = None) -> bytes | None:
         import asyncio
 
-        with _classified():
-            arriving = self._response.aiter_bytes()
-            while True:
-                try:
-                    async with asyncio.timeout(left() if left is not None else None):
-                        chunk = await anext(arriving, None)
-                except TimeoutError as error:
-                    raise Unanswered("nothing came in time") from error
-                if chunk is None:
-                    return
-                yield chunk
+        try:
+            async with asyncio.timeout(wait):
+                return await anext(self._arriving, None)
+        except _FAILURES as error:
+            raise _meaning(error) from error
+        except TimeoutError as error:
+            raise Unanswered("nothing came in time") from error
 
     async def close(self) -> None:
         await self._response.aclose()
@@ -201,11 +201,12 @@ class BlockingHttpx:
     async def open(self, request: Request) -> Stream:
         share = self._shares.take()
         try:
-            with _classified():
-                message = _message(self._shares.own, share.client, request)
-                response = share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        except BaseException:
+            message = _message(self._shares.own, share.client, request)
+            response = share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
+        except BaseException as error:
             self._shares.give(share)
+            if isinstance(error, _FAILURES):
+                raise _meaning(error) from error
             raise
         return _BlockingStream(response, request, lambda: self._shares.give(share))
 
@@ -228,11 +229,12 @@ class AsyncHttpx:
     async def open(self, request: Request) -> Stream:
         share = self._shares.take()
         try:
-            with _classified():
-                message = _message(self._shares.own, share.client, request)
-                response = await share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
-        except BaseException:
+            message = _message(self._shares.own, share.client, request)
+            response = await share.client.send(message, stream=True, follow_redirects=request.follow_redirects)
+        except BaseException as error:
             self._shares.give(share)
+            if isinstance(error, _FAILURES):
+                raise _meaning(error) from error
             raise
         return _AsyncStream(response, request, lambda: self._shares.give(share))
 
@@ -244,10 +246,11 @@ class AsyncHttpx:
         patience = None if request.total is None else request.total + 0.1
         share = self._shares.take()
         try:
-            with _classified():
-                message = _message(self._shares.own, share.client, request)
-                async with asyncio.timeout(patience):
-                    response = await share.client.send(message, follow_redirects=request.follow_redirects)
+            message = _message(self._shares.own, share.client, request)
+            async with asyncio.timeout(patience):
+                response = await share.client.send(message, follow_redirects=request.follow_redirects)
+        except _FAILURES as error:
+            raise _meaning(error) from error
         except TimeoutError as error:
             raise Unanswered("the answer took too long") from error
         finally:

@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -67,16 +67,8 @@ def _let_go() -> None:
         time.sleep(0.001)
 
 
-@contextmanager
-def _classified() -> Generator[None, None, None]:
-    """Tell what a failure means for the request: did any of it leave?"""
-    try:
-        yield
-    except PyreqwestError as error:
-        raise _meaning(error) from error
-
-
 def _meaning(error: PyreqwestError) -> NotSent | Unanswered:
+    """What a failure means for the request: did any of it leave?"""
     if not isinstance(error, DetailedPyreqwestError):
         return Unanswered(type(error).__name__)
     causes = [cause["message"] for cause in (error.details or {}).get("causes") or ()]
@@ -200,9 +192,11 @@ class _Clients:
         self._clients.clear()
 
     def send(self, request: Request) -> Response:
-        with _classified():
+        try:
             response = _built(self.get(request), request, request.patience).build().send()
             body = response.bytes().to_bytes()
+        except PyreqwestError as error:
+            raise _meaning(error) from error
         return Response(status=response.status, headers=_headers(response), body=body)
 
 
@@ -278,30 +272,24 @@ class _AsyncStream:
         self, request: StreamRequest, response: AsyncResponse, idle: float | None, over: Callable[[], None]
     ) -> None:
         self._request = request
-        self._response = response
+        self._reader = response.body_reader
         self._idle = idle
         self._over = over
         self._open = True
         self.status = response.status
         self.headers = _headers(response)
 
-    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
+    async def read(self, wait: float | None = None) -> bytes | None:
         import asyncio
 
-        reader = self._response.body_reader
-        with _classified():
-            while True:
-                wait = left() if left is not None else None
-                try:
-                    async with asyncio.timeout(self._idle if wait is None else wait):
-                        chunk = await _cancellable(reader.read_chunk())
-                except TimeoutError as error:
-                    if isinstance(error, PyreqwestError):
-                        raise
-                    raise Unanswered("nothing came in time") from error
-                if chunk is None:
-                    return
-                yield chunk.to_bytes()
+        try:
+            async with asyncio.timeout(self._idle if wait is None else wait):
+                chunk = await _cancellable(self._reader.read_chunk())
+        except PyreqwestError as error:
+            raise _meaning(error) from error
+        except TimeoutError as error:
+            raise Unanswered("nothing came in time") from error
+        return None if chunk is None else chunk.to_bytes()
 
     async def close(self) -> None:
         if self._open:

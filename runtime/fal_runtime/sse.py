@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,20 +46,19 @@ async def server_sent_events(
     """
     parts: list[bytes] = []
     last: bytes | None = None
-    async with aclosing(stream.chunks(left)) as chunks:
-        async for chunk in chunks:
-            if last is None:
-                chunk, last = chunk.removeprefix(b"\xef\xbb\xbf"), b""
-            at = max(map((last + chunk).rfind, _EMPTY_LINES))
-            if at < 0:
-                parts.append(chunk)
-                last = chunk[-1:] or last
-                continue
-            end = at + 2 - len(last)
-            block, parts, last = b"".join([*parts, chunk[:end]]), [chunk[end:]], chunk[-1:]
-            for event in _parsed(block):
-                if event.data:
-                    yield Event(event.event, event.data.encode())
+    while (chunk := await stream.read(left() if left is not None else None)) is not None:
+        if last is None:
+            chunk, last = chunk.removeprefix(b"\xef\xbb\xbf"), b""
+        at = max(map((last + chunk).rfind, _EMPTY_LINES))
+        if at < 0:
+            parts.append(chunk)
+            last = chunk[-1:] or last
+            continue
+        end = at + 2 - len(last)
+        block, parts, last = b"".join([*parts, chunk[:end]]), [chunk[end:]], chunk[-1:]
+        for event in _parsed(block):
+            if event.data:
+                yield Event(event.event, event.data.encode())
     if b"".join(parts).strip():
         raise Unanswered("it ended in the middle of an event")
 

@@ -85,7 +85,7 @@ async def _results(
             last = response.body
             yield make_result(channel, response, output, **about)
         else:
-            async for chunk in stream.chunks(deadline.left):
+            while (chunk := await stream.read(deadline.left())) is not None:
                 last = chunk
                 yield Result(data=chunk, headers=stream.headers, raw=chunk, **about)
     except Unanswered as error:

@@ -101,11 +101,11 @@ class Stream(Protocol):
     status: int
     headers: dict[str, str]
 
-    def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
-        """The content as it arrives.
+    async def read(self, wait: float | None = None) -> bytes | None:
+        """The next piece of the content as it arrives; `None` at its end.
 
         Args:
-            left: Says before each wait how many seconds it may take.
+            wait: How many seconds it may take. Default: as long as the request says.
 
         Raises:
             Unanswered: if it breaks off, or nothing comes in time.
@@ -413,7 +413,7 @@ async def whole(stream: Stream, seconds: float | None = None) -> Response:
     end = None if seconds is None else time.monotonic() + seconds
     parts: list[bytes] = []
     try:
-        async for chunk in stream.chunks():
+        while (chunk := await stream.read()) is not None:
             parts.append(chunk)
             if end is not None and time.monotonic() > end:
                 raise Unanswered("the answer took too long")

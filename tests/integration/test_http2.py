@@ -21,6 +21,7 @@ import trustme
 import fal_runtime
 from fal_runtime import Client, Completed, Endpoint, InProgress, Retry, errors
 from fal_runtime.media import File
+from fal_runtime.transport import whole
 from fal_sandbox import Sandbox
 from support import ECHO, Caller, Input, Output, nothing_left_open
 
@@ -423,12 +424,10 @@ def test_what_is_not_read_holds_up_nothing_else(do: Do, edge: Edge, sandbox: San
             for each in (content, b"content")
         ]
         files = [await client.running().download(large) for _ in range(8)]
-        rests = [file.chunks() for file in files]
-        begun = [await anext(rest) for rest in rests]
+        begun = [await file.read() or b"" for file in files]
         assert await File(url=small).read_async(client=client) == b"content"  # over the same connection
-        for start, rest, file in zip(begun, rests, files, strict=True):
-            assert b"".join([start, *[chunk async for chunk in rest]]) == content
-            await file.close()
+        for start, file in zip(begun, files, strict=True):
+            assert start + (await whole(file)).body == content
         assert edge.counts.connections <= FEW
 
     do(act)

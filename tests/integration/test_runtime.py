@@ -727,25 +727,25 @@ def test_a_program_ends_in_good_order(sandbox: Sandbox, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("http", ["httpx", "pyreqwest"])
-@pytest.mark.parametrize("how", ["send", "open", "chunks"])
+@pytest.mark.parametrize("how", ["send", "open", "read"])
 def test_a_cancellation_is_heard_although_the_answer_is_just_there(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, http: str, how: str
 ) -> None:
     monkeypatch.setenv("FAL_HTTP", http)
     sandbox.respond(ECHO, {"text": "x" * 100_000})
-    if how == "chunks":
+    if how == "read":
         sandbox.fail_next("/run/*", piece_bytes=10_000, pause_seconds=0.1)
     body, headers = b'{"prompt": "x"}', {"authorization": f"Key {sandbox.key}", "content-type": "application/json"}
     request = Request(method="POST", url=f"{sandbox.url}/run/{ECHO}", headers=headers, body=body)
 
     async def read(stream: Stream) -> None:
-        async for _ in stream.chunks():
+        while await stream.read() is not None:
             pass
 
     async def main() -> None:
         async with Client() as client:
             io = client.running().io
-            stream = await io.open(request) if how == "chunks" else None
+            stream = await io.open(request) if how == "read" else None
             task = asyncio.create_task(read(stream) if stream is not None else getattr(io, how)(request))
             while stream is None and not sandbox.admitted:
                 await asyncio.sleep(0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-
 import httpx
 import pytest
 from httpx_sse import EventSource
@@ -25,11 +23,10 @@ class Answer:
 
     def __init__(self, chunks: list[bytes]) -> None:
         self.headers: dict[str, str] = {}
-        self._chunks = chunks
+        self._chunks = iter(chunks)
 
-    async def chunks(self, left: Callable[[], float | None] | None = None) -> AsyncGenerator[bytes, None]:
-        for chunk in self._chunks:
-            yield chunk
+    async def read(self, wait: float | None = None) -> bytes | None:
+        return next(self._chunks, None)
 
     async def close(self) -> None: ...
 
