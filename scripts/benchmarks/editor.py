@@ -90,12 +90,13 @@ def giant() -> str:
             for node in tree.body
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
         ]
-        names.remove("endpoint")
         own = re.compile(rf"\b({'|'.join(names)})\b")
         for node in tree.body:
             if isinstance(node, ast.ImportFrom):
                 imports.add(ast.unparse(node))
-            elif isinstance(node, ast.ClassDef | ast.AnnAssign):
-                text = ast.get_source_segment(source, node) or ""
-                parts.append(own.sub(rf"{prefix}\1", text.replace("endpoint:", f"{prefix}_endpoint:")))
+            text = own.sub(rf"{prefix}\1", ast.get_source_segment(source, node) or "")
+            if isinstance(node, ast.ClassDef | ast.AnnAssign):
+                parts.append(text)
+            elif text.startswith("endpoint = "):
+                parts.append(f"{prefix}_{text}")
     return "\n\n".join([parts[0], *sorted(imports), *parts[1:]]) + "\n"

@@ -5,10 +5,9 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-from benchmarks.harness import serving
+from benchmarks.harness import Server, serving
 
 LOADED = "import sys, time; start, before = time.perf_counter(), len(sys.modules); {0}; print((time.perf_counter() - start) * 1000, len(sys.modules) - before)"
 STATEMENTS = {
@@ -38,43 +37,34 @@ CALLS: dict[str, tuple[str, dict[str, str]]] = {
 def imports(rounds: int, quick: bool) -> None:
     """Time an import, and a whole program with one call, from the interpreter's start to its end."""
     rounds = rounds if quick else 3 * rounds
-    with tempfile.TemporaryDirectory() as folder, serving() as server:
-        given = {**os.environ, "FAL_RUN_URL": f"{server.base}/run", "FAL_KEY": "id:secret"}
-        # All are compiled beforehand, as installed packages are: what is run out of a checkout might not be.
-        given["PYTHONPYCACHEPREFIX"] = folder
-        given.pop("PYTHONDONTWRITEBYTECODE", None)
-        _programs(1, given)
-        times, modules, whole = _programs(rounds, given)
+    times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
+    modules: dict[str, int] = {}
+    for _ in range(rounds):
+        for name, statement in STATEMENTS.items():
+            text = subprocess.run([sys.executable, "-c", LOADED.format(statement)], capture_output=True, check=True)
+            milliseconds, loaded = text.stdout.split()
+            times[name].append(float(milliseconds))
+            modules[name] = int(loaded)
     print(f"\n{'import':26}{'ms':>8} {'(min-max)':>17} {'/fal_client':>12} {'modules':>8}")
     for name, found in times.items():
         _row(name, found, times["fal_client"], f"{modules[name]:8}")
+    with serving() as server:
+        whole: dict[str, list[float]] = {name: [] for name in CALLS}
+        for _ in range(rounds):
+            for name, (program, environment) in CALLS.items():
+                whole[name].append(_timed(server, program, environment))
     print(f"\n{'a program with one call':26}{'ms':>8} {'(min-max)':>17} {'/fal-client':>12}")
     for name, found in whole.items():
         _row(name, found, whole["fal-client"])
 
 
-def _programs(
-    rounds: int, given: dict[str, str]
-) -> tuple[dict[str, list[float]], dict[str, int], dict[str, list[float]]]:
-    """The milliseconds of each import, the number of its modules, and the milliseconds of each whole program."""
-    times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
-    modules: dict[str, int] = {}
-    whole: dict[str, list[float]] = {name: [] for name in CALLS}
-    for _ in range(rounds):
-        for name, statement in STATEMENTS.items():
-            milliseconds, loaded = _output(LOADED.format(statement), given).split()
-            times[name].append(float(milliseconds))
-            modules[name] = int(loaded)
-        for name, (program, environment) in CALLS.items():
-            start = time.perf_counter()
-            answer = _output(program, {**given, **environment})
-            whole[name].append(1000 * (time.perf_counter() - start))
-            assert json.loads(answer) == 7
-    return times, modules, whole
-
-
-def _output(program: str, given: dict[str, str]) -> bytes:
-    return subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, check=True).stdout
+def _timed(server: Server, program: str, environment: dict[str, str]) -> float:
+    given = {**os.environ, "FAL_RUN_URL": f"{server.base}/run", "FAL_KEY": "id:secret", **environment}
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, check=True)
+    taken = 1000 * (time.perf_counter() - start)
+    assert json.loads(done.stdout) == 7
+    return taken
 
 
 def _row(name: str, found: list[float], other: list[float], more: str = "") -> None:
