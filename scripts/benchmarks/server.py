@@ -102,11 +102,11 @@ class Connection(asyncio.Protocol):
 
     def message(self) -> bool:
         """Take one websocket message from the buffer, if its head is there."""
-        if len(self.buffer) < 14:
-            return False
         if self.buffer[0] & 0x0F == 8:
             self.transport.write(b"\x88\x02\x03\xe8")
             self.transport.close()
+            return False
+        if len(self.buffer) < 14:
             return False
         short = self.buffer[1] & 0x7F
         if short == 127:
