@@ -105,8 +105,9 @@ RULES: dict[str, Rule] = {
     "cancel": _FREE,
     "read": _FREE,
     "upload": msgspec.structs.replace(_FREE, quick=False),
-    # The result endpoint replays the model's own status, which asking again does not change.
-    "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT, quick=True),
+    # The result endpoint replays the model's own status, which asking again does not change. A result may be large, and
+    # then is not quick.
+    "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT),
 }
 
 
