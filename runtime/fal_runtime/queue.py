@@ -514,7 +514,7 @@ async def subscribe(
         drive(_give_up(channel.client.blocking(), job))
         raise
     except BaseException as error:
-        error.add_note(await channel.io.shield(_give_up(channel, job)))
+        error.add_note(await channel.io.shield(lambda: _give_up(channel, job)))
         raise
     return await fetch(channel, job, end)
 

@@ -102,7 +102,7 @@ RULES: dict[str, Rule] = {
     "status": _FREE,
     # The status stream is tried once: polling, which is what follows its failure, asks the same and tries again.
     "watch": Rule(unanswered=True, statuses=frozenset(), attempts=1),
-    "cancel": _FREE,
+    "cancel": msgspec.structs.replace(_FREE, quick=False),  # whoever leaves may have no time to wait for a turn
     "read": _FREE,
     "upload": msgspec.structs.replace(_FREE, quick=False),
     # The result endpoint replays the model's own status, which asking again does not change. A result may be large, and

@@ -201,8 +201,8 @@ class IO(Http, Protocol):
         """Call a caller's function, await what it returns if that can be awaited, and return the outcome."""
         ...
 
-    async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Finish an operation although the caller is being cancelled."""
+    async def shield(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Finish an operation, which does no harm twice, although the caller is being cancelled."""
         ...
 
     async def guard(
@@ -270,8 +270,8 @@ class BlockingIO:
             raise TypeError(f"{name} is a coroutine function; give a plain function, or call the _async verb")
         return outcome
 
-    async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
-        return await operation
+    async def shield(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await operation()
 
     async def guard(
         self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
@@ -315,6 +315,8 @@ class AsyncIO:
 
         self._http = http
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._waiting: set[Any] = set()
+        """The tasks that wait for their turn: nothing of what they are to send has left."""
         self._with_loop: AsyncGenerator[None, None] | None = None
         self.send = http.send
         self.open = http.open
@@ -345,11 +347,15 @@ class AsyncIO:
     async def turn(self) -> Callable[[], None]:
         import asyncio
 
+        task = asyncio.current_task()
+        self._waiting.add(task)
         try:
             async with asyncio.timeout(_TURN_WITHIN if self._places.locked() else None):
                 await self._places.acquire()
         except TimeoutError:
             return _nothing
+        finally:
+            self._waiting.discard(task)
         return self._places.release
 
     async def invoke(self, callback: Callable[..., Any], *args: Any) -> Any:
@@ -359,10 +365,16 @@ class AsyncIO:
             return await awaitable
         return outcome
 
-    async def shield(self, operation: Coroutine[Any, Any, T]) -> T:
+    async def shield(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         import asyncio
 
-        return await asyncio.shield(asyncio.ensure_future(operation))
+        async def again() -> T:
+            try:
+                return await operation()
+            except asyncio.CancelledError:  # by the event loop, which is ending, and waits for what it has cancelled
+                return await operation()
+
+        return await asyncio.shield(asyncio.ensure_future(again()))
 
     async def guard(
         self, operation: Coroutine[Any, Any, T], undo: Callable[[T], Coroutine[Any, Any, str]], seconds: float
@@ -370,6 +382,8 @@ class AsyncIO:
         import asyncio
 
         async def unwind() -> str | None:
+            if task in self._waiting:
+                task.cancel()
             await asyncio.wait({task}, timeout=seconds)
             if not task.done():
                 task.cancel()
@@ -380,7 +394,7 @@ class AsyncIO:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError as error:
-            note = await self.shield(unwind())
+            note = await self.shield(unwind)
             if note:
                 error.add_note(note)
             raise

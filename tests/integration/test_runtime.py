@@ -580,23 +580,49 @@ def test_those_that_are_not_answered_hold_up_no_others_and_who_leaves_before_its
 
     async def main() -> None:
         async with asyncio.timeout(60), Client(middleware=[hold]) as client:
-            jobs = [asyncio.create_task(endpoint.submit_async(Input(prompt="x"), client=client)) for _ in range(100)]
+            given = Input(prompt="x")
+            jobs = [asyncio.create_task(endpoint.submit_async(given, client=client)) for _ in range(90)]
+            leaving = [asyncio.create_task(endpoint.subscribe_async(given, client=client)) for _ in range(10)]
             while len(waiting) < 64:
                 await asyncio.sleep(0)
-            for job in jobs[90:]:
-                job.cancel()
+            for task in leaving:
+                task.cancel()
             while len(waiting) < 90:
                 await asyncio.sleep(0.01)
             answered.set()
-            handles = await asyncio.gather(*jobs[:90])
+            handles = await asyncio.gather(*jobs)
             assert {handle.request_id for handle in handles} == {job.request_id for job in sandbox.admitted}
-            await asyncio.wait(jobs)
-            assert all(job.cancelled() for job in jobs[90:])
+            await asyncio.wait(leaving)
+            assert all(task.cancelled() for task in leaving)
 
     monkeypatch.setattr(transport, "_TURN_WITHIN", 0.2)
     with nothing_left_open():
         asyncio.run(main())
     assert len(sandbox.admitted) == len(sandbox.requests) == 90
+
+
+@pytest.mark.parametrize("http", ["httpx", "pyreqwest"])
+def test_a_loop_that_ends_cancels_every_request_although_it_cancels_that_as_well(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, http: str
+) -> None:
+    monkeypatch.setenv("FAL_HTTP", http)
+    sandbox.respond(ECHO, {"text": "late"}, run_seconds=600.0)
+    endpoint: Echo = Endpoint(ECHO, Input, Output)
+
+    def count(method: str, end: str) -> int:
+        return len({each.path for each in sandbox.requests if each.method == method and each.path.endswith(end)})
+
+    async def main() -> None:
+        jobs = [asyncio.create_task(endpoint.subscribe_async(Input(prompt="x"))) for _ in range(100)]
+        while count("GET", "/status/stream") < 100:
+            await asyncio.sleep(0.01)
+        for job in jobs:
+            job.cancel()
+        for _ in range(5):  # they begin to cancel their requests, and then the loop ends
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(sandbox.admitted) == count("PUT", "/cancel") == 100
 
 
 def test_middleware_sees_every_attempt(call: Caller, echo: Echo, sandbox: Sandbox) -> None:
