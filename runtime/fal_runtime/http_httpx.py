@@ -27,8 +27,6 @@ _BEFORE_SENDING = (
     httpx.UnsupportedProtocol,
     httpx.InvalidURL,
 )
-
-
 _FAILURES = httpx.RequestError, httpx.InvalidURL
 
 

@@ -375,9 +375,8 @@ async def _streamed(
                 if isinstance(status_, Completed):
                     return
     except Unanswered as error:
-        logger.info(
-            "%s: the status stream broke off (%s)", job.request_id, str(error)
-        )  # a record would keep the connection
+        text = str(error)  # a record with the error itself would keep the connection
+        logger.info("%s: the status stream broke off (%s)", job.request_id, text)
     finally:
         await stream.close()
 

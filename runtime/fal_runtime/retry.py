@@ -93,18 +93,19 @@ _PAID = Rule(
     gateway_statuses=frozenset({503}),
     unknown_statuses=frozenset({408, 500, 502, 504}),
 )
-_FREE = Rule(unanswered=True, statuses=_TRANSIENT, quick=True)
+_FREE = Rule(unanswered=True, statuses=_TRANSIENT)
+_FREE_AND_QUICK = msgspec.structs.replace(_FREE, quick=True)
 
 RULES: dict[str, Rule] = {
     "submit": msgspec.structs.replace(_PAID, quick=True),
     "run": _PAID,
     "stream": _PAID,
-    "status": _FREE,
+    "status": _FREE_AND_QUICK,
     # The status stream is tried once: polling, which is what follows its failure, asks the same and tries again.
     "watch": Rule(unanswered=True, statuses=frozenset(), attempts=1),
-    "cancel": msgspec.structs.replace(_FREE, quick=False),  # whoever leaves may have no time to wait for a turn
-    "read": _FREE,
-    "upload": msgspec.structs.replace(_FREE, quick=False),
+    "cancel": _FREE,  # quick as well, but whoever leaves may have no time to wait for a turn
+    "read": _FREE_AND_QUICK,
+    "upload": _FREE,
     # The result endpoint replays the model's own status, which asking again does not change. A result may be large, and
     # then is not quick.
     "result": Rule(unanswered=True, statuses=frozenset(), gateway_statuses=_TRANSIENT),

@@ -75,6 +75,8 @@ def _vessel() -> Callable[[bytes], httpx.Response]:
     """What the parser takes bytes from, whatever it was that spoke HTTP."""
     import httpx
 
+    headers = httpx.Headers({"content-type": "text/event-stream"})
+
     class Vessel(httpx.Response):
         def __init__(self, block: bytes) -> None:  # without all that a real answer has, which costs more than parsing
             self.headers = headers
@@ -83,5 +85,4 @@ def _vessel() -> Callable[[bytes], httpx.Response]:
         def iter_text(self, chunk_size: int | None = None) -> Iterator[str]:
             yield self._block.decode(errors="replace")
 
-    headers = httpx.Headers({"content-type": "text/event-stream"})
     return Vessel

@@ -33,9 +33,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_client_does_the_task(module: Callable[[str], Any], tmp_path: Path, task: str) -> None:
     harness, options = module("harness"), TASKS[task]
-    if "upload" in task:
-        options |= {"file": str(tmp_path / "file")}
-        (tmp_path / "file").write_bytes(bytes(options["size"]))
+    if task == "upload":
+        file = tmp_path / "file"
+        file.write_bytes(bytes(options["size"]))
+        options = {**options, "file": str(file)}
     with harness.serving() as server:
         for peer in (harness.FAST, harness.PLAIN, harness.FAL_CLIENT, harness.HTTPX, harness.FLOOR):
             outcome = harness.work(server, peer, task, **options)

@@ -913,27 +913,11 @@ def test_a_connection_that_is_reset(call: Caller, sandbox: Sandbox, verb: str, w
         # Lingering for no time at all turns closing into a reset.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def listen() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    behave(connection)
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with nothing_left_open():
-            client = Client(urls={"queue": url, "run": url}, retry=Retry(base=0.01))
-            with pytest.raises(errors.NoConnectionError) as caught:
-                _perform(call, verb, client)
-            call.close(client)
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
+    with _serving(behave) as url, nothing_left_open():
+        client = Client(urls={"queue": url, "run": url}, retry=Retry(base=0.01))
+        with pytest.raises(errors.NoConnectionError) as caught:
+            _perform(call, verb, client)
+        call.close(client)
     # A reset this early may be noticed while the connection is made, and then nothing was sent.
     if when != "before the request was read":
         assert isinstance(caught.value, (errors.SubmissionUnknownError, errors.StreamTruncated))

@@ -225,7 +225,7 @@ def test_a_lost_answer_is_not_asked_for_again(do: Do, edge: Edge, sandbox: Sandb
     assert edge.counts.http1 == 0
 
 
-@pytest.mark.parametrize("verb", ["submit", "run"])
+@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", ["cut", "end"])
 def test_half_an_answer_is_not_asked_for_again(do: Do, edge: Edge, sandbox: Sandbox, verb: str, how: str) -> None:
     sandbox.respond(SLOW, {"text": "late"}, after=0.0)
